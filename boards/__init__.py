@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Board tops: clocks, host link, external memory, programmer."""
