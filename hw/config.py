@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: SHL-2.1
+"""Every hardware choice of a core, in one frozen, self-validating dataclass with named presets."""
+
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from json import dumps
+
+__all__ = ["CoreConfig", "PRESETS", "preset"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreConfig:
+    """The shape, kernels and memory capacities of one :class:`hw.core.TransformerCore`.
+
+    The array is ``rows x cols`` processing elements, each a ``depth``-deep int8 dot product, so ``macs`` =
+    rows * cols * depth multiply-accumulates a cycle. Capacities are in words of the memory they name (see
+    ``docs/architecture.md``); a model that needs more is refused by the compiler, never truncated.
+
+    Raises
+    ------
+    ValueError
+        If a value breaks its rule; the message states the rule and shows the value.
+    """
+
+    rows: int
+    """Tr: token rows of a tile, and of every row block."""
+    cols: int
+    """Tc: output columns of a tile."""
+    depth: int
+    """Tk: contraction elements a processing element takes each cycle."""
+    drain_columns: int = 1
+    """Pc: tile columns that leave through the drain each cycle; rows * drain_columns requantiser lanes."""
+    slots: int = 4
+    """Row blocks in the score ring and in the probability ring (ping-pong is 2)."""
+    max_tokens: int = 64
+    """Longest sequence."""
+    max_hidden: int = 1024
+    """Widest row that LayerNorm takes."""
+    exp: str = "base2"
+    """Exponential kernel: "base2" or "ibert"."""
+    gelu: str = "table"
+    """Activation kernel: "table" or "ibert"."""
+    weight_words: int = 4096
+    """W: cols * depth bytes each."""
+    act_words: int = 512
+    """ACT: rows * depth bytes each."""
+    kv_words: int = 512
+    """KV: cols * depth bytes each."""
+    residual_words: int = 1024
+    """RES: rows * drain_columns int16 each."""
+    channel_words: int = 2048
+    """CHAN: drain_columns parameter sets of 64 bits each."""
+    norm_words: int = 512
+    """NORM: drain_columns parameter sets of 64 bits each."""
+    head_words: int = 64
+    """HEAD: one (layer, head) each."""
+    tables: int = 4
+    """TABLE: activation tables."""
+    program_words: int = 512
+    """PROG: 64 bits each."""
+
+    def __post_init__(self) -> None:
+        def check(ok: bool, rule: str, value: object) -> None:
+            if not ok:
+                raise ValueError(f"{rule}, not {value!r}")
+
+        for name, value in asdict(self).items():
+            if name not in ("exp", "gelu"):
+                check(isinstance(value, int) and value > 0, f"{name} must be a positive integer", value)
+        for name in ("rows", "cols", "depth", "drain_columns"):
+            value = getattr(self, name)
+            check(value.bit_count() == 1, f"{name} must be a power of two", value)
+        check(self.rows <= 16, "rows must be at most 16", self.rows)
+        check(2 <= self.cols <= 64, "cols must lie in 2..64", self.cols)
+        check(4 <= self.depth <= 64, "depth must lie in 4..64", self.depth)
+        check(self.rows <= min(self.cols, self.depth), "rows must not exceed cols or depth", self.rows)
+        check(
+            self.drain_columns <= min(self.cols, self.depth),
+            "drain_columns must not exceed cols or depth",
+            self.drain_columns,
+        )
+        check(
+            self.depth // self.drain_columns >= self.rows,
+            f"depth / drain_columns must be at least rows ({self.rows}), the softmax needs a cycle for each row's reciprocal",
+            self.depth // self.drain_columns,
+        )
+        check(self.slots in (2, 4, 8), "slots must be 2, 4 or 8", self.slots)
+        check(self.max_tokens <= 1024, "max_tokens must be at most 1024", self.max_tokens)
+        check(self.max_hidden <= 1024, "max_hidden must be at most 1024", self.max_hidden)
+        check(self.exp in ("base2", "ibert"), "exp must be base2 or ibert", self.exp)
+        check(self.gelu in ("table", "ibert"), "gelu must be table or ibert", self.gelu)
+        check(self.tables <= 64, "tables must be at most 64", self.tables)
+        for name in ("weight", "act", "kv", "residual", "channel", "norm"):
+            check(
+                getattr(self, f"{name}_words") <= 1 << 18,
+                f"{name}_words must be at most {1 << 18}",
+                getattr(self, f"{name}_words"),
+            )
+        check(self.program_words <= 1 << 12, "program_words must be at most 4096", self.program_words)
+        check(self.head_words <= 1 << 12, "head_words must be at most 4096", self.head_words)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates a cycle."""
+        return self.rows * self.cols * self.depth
+
+    @property
+    def lanes(self) -> int:
+        """Elements of a beat, and requantiser, exponential and LayerNorm lanes."""
+        return self.rows * self.drain_columns
+
+    @property
+    def tile_beats(self) -> int:
+        """Beats of one tile: cycles that the drain needs for it."""
+        return self.cols // self.drain_columns
+
+    @property
+    def word_beats(self) -> int:
+        """Beats of one ACT or PROB word."""
+        return self.depth // self.drain_columns
+
+    @property
+    def key_words(self) -> int:
+        """ACT words of one row of ``max_tokens`` probabilities."""
+        return -(-self.max_tokens // self.depth)
+
+    @property
+    def array(self) -> str:
+        """The array's shape as people write it, such as "4x4x8"."""
+        return f"{self.rows}x{self.cols}x{self.depth}"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the configuration, which names it in manifests and reports."""
+        return sha256(dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+PRESETS: dict[str, CoreConfig] = {
+    # 128 MACs; holds the digits ViT; fits an ECP5-85F.
+    "edge": CoreConfig(rows=4, cols=4, depth=8, max_tokens=32, max_hidden=256),
+    # The smallest array, for the smallest parts.
+    "tiny": CoreConfig(rows=2, cols=2, depth=4, max_tokens=32, max_hidden=256, weight_words=16384, act_words=2048,
+                       kv_words=2048, residual_words=2048),
+    # One row: every multiplier busy on a matrix-vector product.
+    "decode": CoreConfig(rows=1, cols=16, depth=8, drain_columns=4, max_tokens=64, max_hidden=256, act_words=2048),
+    # 1024 MACs, to stand beside published ASIC cores.
+    "large": CoreConfig(rows=8, cols=8, depth=16, drain_columns=2, max_tokens=128, max_hidden=512),
+    # 128 MACs with memories for a whole MiniLM-sized layer (simulation: 1.8 MB of weights).
+    "bench": CoreConfig(rows=4, cols=4, depth=8, max_tokens=128, max_hidden=512, weight_words=57344, act_words=16384,
+                        kv_words=4096, residual_words=32768, channel_words=8192, norm_words=2048),
+}  # fmt: skip
+
+
+def preset(name: str) -> CoreConfig:
+    """The named preset.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name; the message lists those there are.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}")
+    return PRESETS[name]

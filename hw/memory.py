@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: SHL-2.1
+"""On-chip memory with a registered output, in banks that map to block RAM without a multiplexer before the register."""
+
+from amaranth.hdl import Array, Module, Signal, unsigned
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["TensorMemory", "READ_LATENCY"]
+
+READ_LATENCY = 2
+"""Cycles from a read address to its data."""
+
+_BANK_SIZES = (16384, 8192, 4096, 2048, 1024, 512)  # depths of an ECP5 block RAM
+
+
+def _bank_depths(depth: int) -> list[int]:
+    """Split ``depth`` words into block-RAM sized banks, large first, wasting less than the smallest bank."""
+    banks = []
+    for size in _BANK_SIZES:
+        while depth >= size:
+            banks.append(size)
+            depth -= size
+    return banks + [_BANK_SIZES[-1]] * (depth > 0)
+
+
+class TensorMemory(wiring.Component):
+    """``depth`` words of ``lanes * granularity`` bits: one read port, one write port with an enable for each lane.
+
+    A read returns the word :data:`READ_LATENCY` cycles after its address, every cycle; the value read in the cycle of
+    a write to the same word is undefined. Every bank's output goes straight into a register; banks beyond the first are selected after it, in a
+    second stage that a single bank does not have, yet the latency is the same: the bank select is resolved on the read register.
+
+    Parameters
+    ----------
+    depth : int
+        Words.
+    lanes, granularity : int
+        Write-enable lanes and bits of each.
+    init : list of int
+        First words' contents; the rest are zero.
+    """
+
+    def __init__(self, *, depth: int, lanes: int, granularity: int, init: list[int] | None = None):
+        init = list(init or [])
+        if depth < 1:
+            raise ValueError(f"Memory depth must be positive, not {depth}")
+        if len(init) > depth:
+            raise ValueError(f"Initial contents must fit in {depth} words, not {len(init)}")
+        self.depth, self.lanes, self.granularity, self.init = depth, lanes, granularity, init
+        address = range(max(depth, 2))
+        width = lanes * granularity
+        super().__init__(
+            {
+                "r_addr": In(address),
+                "r_data": Out(unsigned(width)),
+                "w_en": In(lanes),
+                "w_addr": In(address),
+                "w_data": In(unsigned(width)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        width = self.lanes * self.granularity
+        banks, start = _bank_depths(self.depth), 0
+        outputs = []
+        r_bank, w_bank = Signal(range(len(banks) + 1)), Signal(range(len(banks) + 1))
+        for number, size in enumerate(banks):
+            last = number == len(banks) - 1
+            with m.If(self.r_addr >= start):
+                m.d.comb += r_bank.eq(number)
+            with m.If(self.w_addr >= start):
+                m.d.comb += w_bank.eq(number)
+            rows = min(size, self.depth - start) if last else size
+            contents = self.init[start : start + rows]
+            mem = memory.Memory(shape=unsigned(width), depth=max(rows, 2), init=contents)
+            m.submodules[f"bank{number}"] = mem
+            read = mem.read_port()
+            write = mem.write_port(granularity=self.granularity)
+            m.d.comb += [
+                read.addr.eq(self.r_addr - start),
+                write.addr.eq(self.w_addr - start),
+                write.data.eq(self.w_data),
+                write.en.eq(self.w_en & (w_bank == number).replicate(self.lanes)),
+            ]
+            registered = Signal(width, name=f"bank{number}_data", reset_less=True)
+            m.d.sync += registered.eq(read.data)
+            outputs.append(registered)
+            start += size
+        if len(outputs) == 1:
+            m.d.comb += self.r_data.eq(outputs[0])
+        else:
+            select = [Signal.like(r_bank, name=f"select{i}", reset_less=True) for i in range(READ_LATENCY)]
+            m.d.sync += [select[0].eq(r_bank), select[1].eq(select[0])]
+            m.d.comb += self.r_data.eq(Array(outputs)[select[1]])
+        return m
