@@ -177,7 +177,7 @@ class ArrayHeader(data.Struct):
     a_source: ASource
     a_unsigned: unsigned(1)  # the A operand is uint8
     b_source: BSource
-    format: Format
+    result: Format
     destination: Destination
     row_scale: unsigned(1)  # multiplier and shift come from the softmax's row scales, and the bias is 0
     add: unsigned(1)  # Format.INT16: add RES
@@ -312,7 +312,7 @@ class ArrayCommand(data.Struct):
     a_source: ASource
     a_unsigned: unsigned(1)
     b_source: BSource
-    format: Format
+    result: Format
     destination: Destination
     row_scale: unsigned(1)
     add: unsigned(1)
