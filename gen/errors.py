@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The error for everything a user can put right."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Bad input: a file, an option or a model that cannot be used.
+
+    The message is one line, without a final full stop, that names the thing, the reason and the way out, as in
+    ``config.json: model_type is "gpt2", which is not supported; use a "vit" or "bert" encoder``. The command line
+    prints it and exits with status 2.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.split()))
