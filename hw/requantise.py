@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.multiplier import WideMultiplier
 
-__all__ = ["Requantiser", "saturate_signed", "saturate_unsigned"]
+__all__ = ["Requantiser", "RoundingShifter", "saturate_signed", "saturate_unsigned"]
 
 
 def saturate_signed(value: Value, bits: int) -> Value:
@@ -33,12 +33,68 @@ def saturate_unsigned(value: Value, bits: int) -> Value:
     return (value[:bits] | over.replicate(bits)) & (~sign).replicate(bits)
 
 
+class RoundingShifter(wiring.Component):
+    """``value = (p + 2^amount) >> (amount + 1)``, one a cycle, :data:`LATENCY` cycles later (``golden.shift_round``).
+
+    ``value`` is clamped to -2^15 .. 2^15, so that clamping it once more to 16 or fewer bits, signed or not, saturates
+    right. The rounding is done as ``((p >> amount) + 1) >> 1``, whose first shift may be saturated to 17 bits without
+    changing any such result.
+
+    Parameters
+    ----------
+    width : int
+        Bits of ``p``, 18 to 64.
+    max_amount : int
+        Largest ``amount``; fewer need fewer LUTs.
+
+    Attributes
+    ----------
+    p : in
+        signed(width).
+    amount : in
+        The shift less 1.
+    value : out
+        signed(17).
+
+    Raises
+    ------
+    ValueError
+        If ``width`` or ``max_amount`` is out of range.
+    """
+
+    LATENCY = 4
+
+    def __init__(self, *, width: int, max_amount: int = 62):
+        if not 18 <= width <= 64:
+            raise ValueError(f"width must lie in 18..64, not {width!r}")
+        if not 8 <= max_amount <= 62:
+            raise ValueError(f"max_amount must lie in 8..62, not {max_amount!r}")
+        self.width, self.max_amount = width, max_amount
+        super().__init__({"p": In(signed(width)), "amount": In(range(max_amount + 1)), "value": Out(signed(17))})
+
+    def elaborate(self, platform):
+        m = Module()
+        # Bytes first, saturated to what a shift by at most 7 more can bring into 17 bits.
+        last = self.width - 1
+        by_bytes = [saturate_signed(self.p >> min(8 * k, last), 24) for k in range(self.max_amount // 8 + 1)]
+        coarse, fine = Signal(signed(24), reset_less=True), Signal(3, reset_less=True)
+        m.d.sync += [coarse.eq(Array(by_bytes)[self.amount[3:]]), fine.eq(self.amount[:3])]
+        shifted, clamped = Signal(signed(24), reset_less=True), Signal(signed(17), reset_less=True)
+        rounded = Signal(signed(17), reset_less=True)
+        m.d.sync += [
+            shifted.eq(coarse >> fine),
+            clamped.eq(saturate_signed(shifted, 17)),
+            rounded.eq((clamped + 1) >> 1),
+        ]
+        m.d.comb += self.value.eq(rounded)
+        return m
+
+
 class Requantiser(wiring.Component):
     """``value = ((acc + bias) * mult + 2^(shift-1)) >> shift``, one a cycle, :data:`LATENCY` cycles later.
 
     ``value`` is clamped to -2^15 .. 2^15, so that clamping it once more to int16, int8 or uint8 gives
-    ``golden.requantise`` of that width. The rounding is done as ``((p >> (shift-1)) + 1) >> 1``, whose first
-    shift may be saturated to 17 bits without changing any result that is clamped to 16 or fewer.
+    ``golden.requantise`` of that width.
 
     Parameters
     ----------
@@ -60,7 +116,7 @@ class Requantiser(wiring.Component):
         If ``acc_bits`` is out of range.
     """
 
-    LATENCY = 5 + WideMultiplier.LATENCY
+    LATENCY = 1 + WideMultiplier.LATENCY + RoundingShifter.LATENCY
 
     def __init__(self, *, acc_bits: int, high_dsp: bool = True):
         if not 2 <= acc_bits <= 28:
@@ -83,23 +139,12 @@ class Requantiser(wiring.Component):
         m.d.sync += [total.eq(self.acc + self.bias), mult.eq(self.mult)]
         m.d.comb += [product.a.eq(total), product.b.eq(mult)]
 
-        shift = self.shift - 1
+        amount = (self.shift - 1)[:6]
         for stage in range(1 + WideMultiplier.LATENCY):
-            delayed = Signal(6, name=f"shift{stage}", reset_less=True)
-            m.d.sync += delayed.eq(shift)
-            shift = delayed
+            delayed = Signal(6, name=f"amount{stage}", reset_less=True)
+            m.d.sync += delayed.eq(amount)
+            amount = delayed
 
-        # Bytes first, saturated to what a shift by at most 7 more can bring into 17 bits.
-        p = product.p
-        byte_shifted = [saturate_signed(p >> (8 * k), 24) for k in range(-(-len(p) // 8))]
-        byte_shifted += [p[-1].replicate(24).as_signed()] * (8 - len(byte_shifted))
-        coarse, fine = Signal(signed(24), reset_less=True), Signal(3, reset_less=True)
-        m.d.sync += [coarse.eq(Array(byte_shifted)[shift[3:]]), fine.eq(shift[:3])]
-        shifted = Signal(signed(24), reset_less=True)
-        m.d.sync += shifted.eq(coarse >> fine)
-        clamped = Signal(signed(17), reset_less=True)
-        m.d.sync += clamped.eq(saturate_signed(shifted, 17))
-        value = Signal(signed(17), name="rounded", reset_less=True)
-        m.d.sync += value.eq((clamped + 1) >> 1)
-        m.d.comb += self.value.eq(value)
+        m.submodules.shifter = shifter = RoundingShifter(width=len(product.p))
+        m.d.comb += [shifter.p.eq(product.p), shifter.amount.eq(amount), self.value.eq(shifter.value)]
         return m
