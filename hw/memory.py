@@ -27,8 +27,8 @@ class TensorMemory(wiring.Component):
     """``depth`` words of ``lanes * granularity`` bits: one read port, one write port with an enable for each lane.
 
     A read returns the word :data:`READ_LATENCY` cycles after its address, every cycle; the value read in the cycle of
-    a write to the same word is undefined. Every bank's output goes straight into a register; banks beyond the first are selected after it, in a
-    second stage that a single bank does not have, yet the latency is the same: the bank select is resolved on the read register.
+    a write to the same word is undefined. Every bank's output goes straight into a register; where there are several
+    banks, they are selected after it.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class TensorMemory(wiring.Component):
                 m.d.comb += w_bank.eq(number)
             rows = min(size, self.depth - start) if last else size
             contents = self.init[start : start + rows]
-            mem = memory.Memory(shape=unsigned(width), depth=max(rows, 2), init=contents)
+            mem = memory.Memory(shape=unsigned(width), depth=max(rows, 2), init=contents, attrs={"ram_style": "block"})
             m.submodules[f"bank{number}"] = mem
             read = mem.read_port()
             write = mem.write_port(granularity=self.granularity)

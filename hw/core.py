@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: SHL-2.1
+"""The composed accelerator: memories, engines, sequencer and streams."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .config import CoreConfig
+from .drain import Drain
+from .feeder import Feeder
+from .isa import (
+    PENDING_MAX,
+    SEMAPHORE_INITIAL,
+    TOKEN_BITS,
+    ArrayCommand,
+    Destination,
+    Lengths,
+    NormCommand,
+    SoftmaxCommand,
+    StoreCommand,
+    Target,
+)
+from .kvwrite import KeyValueWriter
+from .layernorm import NormEngine
+from .loader import Loader
+from .memory import READ_LATENCY, TensorMemory
+from .pe_array import PEArray
+from .probe import Probe
+from .semaphores import CommandGate, SemaphoreBank
+from .sequencer import Sequencer
+from .softmax import SoftmaxEngine
+from .store import StoreEngine
+
+__all__ = ["TransformerCore", "BUSY_BITS", "memory_shapes"]
+
+BUSY_BITS = ("sequencer", "feeder", "drain", "softmax", "norm", "store", "loader", "macs")
+"""Meaning of each bit of the core's ``busy`` output; "macs" is high in cycles that feed the array."""
+
+_SEMAPHORES = 12
+
+
+def memory_shapes(config: CoreConfig) -> dict[str, tuple[int, int, int]]:
+    """``(words, lanes, granularity)`` of every memory; a word has ``lanes * granularity`` bits."""
+
+    def split(words: int, width: int, granularity: int) -> tuple[int, int, int]:
+        granularity = min(width, granularity)
+        return words, width // granularity, granularity
+
+    beat = config.lanes * 8
+    ring = 1 << (ceil_log2(config.key_words * config.word_beats) + ceil_log2(config.slots))
+    ring_words = 1 << (ceil_log2(config.key_words) + ceil_log2(config.slots))
+    word = config.rows * config.depth * 8
+    return {
+        "weight": split(config.weight_words, config.cols * config.depth * 8, 64),
+        "act": split(config.act_words, word, min(beat, 64)),
+        "prob": split(ring_words, word, beat),
+        "kv": split(config.kv_words, config.cols * config.depth * 8, 8),
+        "residual": split(config.residual_words, config.lanes * 16, 64),
+        "score": split(ring, config.lanes * 24, config.lanes * 24),
+        "channel": split(config.channel_words, config.drain_columns * 64, 64),
+        "norm": split(config.norm_words, config.drain_columns * 64, 64),
+        "head": split(config.head_words, 64, 64),
+        "program": split(config.program_words, 64, 64),
+    }
+
+
+class TransformerCore(wiring.Component):
+    """An integer transformer encoder that runs a program from start to result by itself.
+
+    Everything a model needs (weights, constants, program) is either the memories' initial contents (``images``) or
+    arrives as load packets on ``s_axis`` at run time; inputs arrive the same way, results leave on ``m_axis``.
+
+    Parameters
+    ----------
+    config : CoreConfig
+    images : dict of Target to list of int
+        Initial words of the memories (bytes for TABLE where gelu = "table").
+
+    Ports
+    -----
+    run : start a pass of the program when the previous has ended; a pass waits for its input
+    seq_len : tokens of the inputs, 1 .. max_tokens; may change only while nothing is in flight
+    s_axis_*, m_axis_* : 64-bit AXI4-Streams
+    busy : see BUSY_BITS
+    frames_done : results that have left, modulo 2^32
+    """
+
+    def __init__(self, config: CoreConfig, images: dict[Target, list[int]] | None = None):
+        self.config = config
+        self.images = dict(images or {})
+        super().__init__(
+            {
+                "run": In(1),
+                "seq_len": In(TOKEN_BITS),
+                "s_axis_tdata": In(64),
+                "s_axis_tvalid": In(1),
+                "s_axis_tready": Out(1),
+                "m_axis_tdata": Out(64),
+                "m_axis_tvalid": Out(1),
+                "m_axis_tready": In(1),
+                "m_axis_tlast": Out(1),
+                "busy": Out(len(BUSY_BITS)),
+                "frames_done": Out(32),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        rows, columns, lanes = config.rows, config.drain_columns, config.lanes
+
+        # --- memories
+        image_of = {
+            "weight": Target.W,
+            "act": Target.ACT,
+            "residual": Target.RES,
+            "channel": Target.CHAN,
+            "norm": Target.NORM,
+            "head": Target.HEAD,
+            "program": Target.PROG,
+        }
+        memories: dict[str, TensorMemory] = {}
+        for name, (words, write_lanes, granularity) in memory_shapes(config).items():
+            init = self.images.get(image_of[name], []) if name in image_of else []
+            memories[name] = TensorMemory(depth=words, lanes=write_lanes, granularity=granularity, init=init)
+            m.submodules[f"memory_{name}"] = memories[name]
+
+        # --- lengths: constant while work is in flight
+        lengths = Signal(Lengths)
+        m.d.sync += [
+            lengths.tokens.eq(self.seq_len),
+            lengths.row_blocks.eq((self.seq_len + rows - 1) >> ceil_log2(rows)),
+            lengths.key_tiles.eq((self.seq_len + config.cols - 1) >> ceil_log2(config.cols)),
+            lengths.key_words.eq((self.seq_len + config.depth - 1) >> ceil_log2(config.depth)),
+        ]
+
+        # --- sequencer, gates and semaphores
+        m.submodules.sequencer = sequencer = Sequencer(config)
+        m.d.comb += [
+            sequencer.run.eq(self.run),
+            sequencer.lengths.eq(lengths),
+            memories["program"].r_addr.eq(sequencer.prog_addr),
+            sequencer.prog_data.eq(memories["program"].r_data),
+        ]
+        initial = SEMAPHORE_INITIAL(config.slots)
+        m.submodules.semaphores = semaphores = SemaphoreBank(
+            initial=[initial.get(bit, 0) for bit in range(_SEMAPHORES)], signallers=6, takers=5
+        )
+        gates = {}
+        for number, (name, shape) in enumerate(
+            (("array", ArrayCommand), ("softmax", SoftmaxCommand), ("norm", NormCommand), ("store", StoreCommand))
+        ):
+            m.submodules[f"gate_{name}"] = gate = CommandGate(shape=shape, semaphores=_SEMAPHORES)
+            wiring.connect(m, getattr(sequencer, name), gate.i)
+            m.d.comb += [gate.positive.eq(semaphores.positive), semaphores.take[number].eq(gate.take)]
+            if name != "array":
+                m.d.comb += gate.allow.eq(1)
+            gates[name] = gate
+
+        # --- array: feeder, operands, PEs, drain
+        m.submodules.feeder = feeder = Feeder(config)
+        m.submodules.pe_array = pe_array = PEArray(config)
+        m.submodules.drain = drain = Drain(config, array_latency=pe_array.latency, tables=self.images.get(Target.TABLE))
+        wiring.connect(m, gates["array"].o, feeder.command)
+        in_flight = Signal(4)  # ARRAY commands past the gate whose last result is still to be written
+        m.d.sync += in_flight.eq(in_flight + gates["array"].passed - drain.done)
+        pending = gates["array"].i.payload.pending
+        m.d.comb += gates["array"].allow.eq(
+            (in_flight <= Mux(pending > PENDING_MAX, PENDING_MAX, pending)) & ~gates["array"].passed
+        )
+        tag = feeder.tag
+        for stage in range(READ_LATENCY):
+            delayed = Signal.like(tag, name=f"operand_tag{stage}")
+            m.d.sync += delayed.eq(tag)
+            tag = delayed
+        a_word = Signal(config.rows * config.depth * 8, reset_less=True)
+        b_word = Signal(config.cols * config.depth * 8, reset_less=True)
+        control = Signal.like(tag, name="operand_control")
+        m.d.sync += [
+            a_word.eq(Mux(tag.prob, memories["prob"].r_data, memories["act"].r_data)),
+            b_word.eq(Mux(tag.kv, memories["kv"].r_data, memories["weight"].r_data)),
+            control.eq(tag),
+        ]
+        for name in ("act", "prob"):
+            m.d.comb += memories[name].r_addr.eq(feeder.a_addr)
+        for name in ("kv", "weight"):
+            m.d.comb += memories[name].r_addr.eq(feeder.b_addr)
+        m.d.comb += [
+            pe_array.a.eq(a_word),
+            pe_array.b.eq(b_word),
+            pe_array.a_unsigned.eq(control.a_unsigned),
+            pe_array.valid.eq(control.valid),
+            pe_array.first.eq(control.first),
+            drain.tag.eq(feeder.tag),
+            drain.context.eq(feeder.context),
+            drain.context_valid.eq(feeder.context_valid),
+            drain.tokens.eq(lengths.tokens),
+            drain.acc.eq(pe_array.acc),
+            memories["channel"].r_addr.eq(drain.chan_addr),
+            drain.chan_data.eq(memories["channel"].r_data),
+        ]
+
+        # --- softmax
+        m.submodules.softmax = softmax = SoftmaxEngine(config)
+        wiring.connect(m, gates["softmax"].o, softmax.command)
+        score, prob = memories["score"], memories["prob"]
+        beat_bits = ceil_log2(config.word_beats)
+        m.d.comb += [
+            softmax.lengths.eq(lengths),
+            score.w_en.eq(drain.score_valid),
+            score.w_addr.eq(drain.score_addr),
+            score.w_data.eq(drain.score_data),
+            score.r_addr.eq(softmax.score_addr),
+            softmax.score_data.eq(score.r_data),
+            drain.row_max_slot.eq(softmax.row_max_slot),
+            softmax.row_max.eq(drain.row_max),
+            memories["head"].r_addr.eq(softmax.head_addr),
+            softmax.head_data.eq(memories["head"].r_data),
+            prob.w_addr.eq(softmax.prob_addr[beat_bits:]),
+            prob.w_data.eq(softmax.prob_data.as_value().replicate(config.word_beats)),
+            prob.w_en.eq(softmax.prob_valid << softmax.prob_addr[:beat_bits]),
+            drain.scale_valid.eq(softmax.scale_valid),
+            drain.scale_slot.eq(softmax.scale_slot),
+            drain.scale_row.eq(softmax.scale_row),
+            drain.scale_mult.eq(softmax.scale_mult),
+            drain.scale_shift.eq(softmax.scale_shift),
+        ]
+
+        # --- norm and store; the drain's reads of the residual memory come first, then norm's, then store's
+        m.submodules.norm = norm = NormEngine(config)
+        m.submodules.store = store = StoreEngine(config)
+        wiring.connect(m, gates["norm"].o, norm.command)
+        wiring.connect(m, gates["store"].o, store.command)
+        residual = memories["residual"]
+        m.d.comb += [
+            residual.r_addr.eq(
+                Mux(drain.res_valid, drain.res_addr, Mux(norm.res_read_valid, norm.res_read_addr, store.res_addr))
+            ),
+            norm.res_read_ready.eq(~drain.res_valid),
+            store.res_ready.eq(~drain.res_valid & ~norm.res_read_valid),
+            drain.res_data.eq(residual.r_data),
+            norm.res_read_data.eq(residual.r_data),
+            store.res_data.eq(residual.r_data),
+            memories["norm"].r_addr.eq(norm.norm_addr),
+            norm.norm_data.eq(memories["norm"].r_data),
+            self.m_axis_tdata.eq(store.o.payload.data),
+            self.m_axis_tlast.eq(store.o.payload.last),
+            self.m_axis_tvalid.eq(store.o.valid),
+            store.o.ready.eq(self.m_axis_tready),
+        ]
+
+        # --- loader
+        m.submodules.loader = loader = Loader(semaphores=_SEMAPHORES)
+        m.d.comb += [
+            loader.i.payload.eq(self.s_axis_tdata),
+            loader.i.valid.eq(self.s_axis_tvalid),
+            self.s_axis_tready.eq(loader.i.ready),
+            loader.positive.eq(semaphores.positive),
+            semaphores.take[4].eq(loader.take),
+        ]
+
+        # --- writes: drain before norm before loader
+        is_act = drain.write.valid & (drain.write.destination == Destination.ACT)
+        is_res = drain.write.valid & (drain.write.destination == Destination.RES)
+        act_free, res_free = Signal(), Signal()
+        m.d.comb += [
+            norm.act_ready.eq(~is_act),
+            norm.res_ready.eq(~is_res),
+            act_free.eq(~is_act & ~norm.act_valid),
+            res_free.eq(~is_res & ~norm.res_valid),
+        ]
+        load = self._load_ports(m, loader, memories)
+        act = memories["act"]
+        beat_addr, beat_data, beat_en = Signal(20), Signal(lanes * 8), Signal()
+        m.d.comb += [
+            beat_addr.eq(Mux(is_act, drain.write.out, norm.act_addr)),
+            beat_data.eq(Mux(is_act, drain.write_beat.as_value(), norm.act_data)),
+            beat_en.eq(is_act | norm.act_valid),
+            loader.ready.eq(Mux(loader.target == Target.ACT, act_free, Mux(loader.target == Target.RES, res_free, 1))),
+        ]
+        beat_lanes = Signal(config.word_beats)
+        m.d.comb += beat_lanes.eq(beat_en << beat_addr[:beat_bits])
+        per_beat = act.lanes // config.word_beats
+        m.d.comb += [
+            act.w_addr.eq(Mux(beat_en, beat_addr[beat_bits:], load["act"][0])),
+            act.w_data.eq(Mux(beat_en, beat_data.replicate(config.word_beats), load["act"][2])),
+            act.w_en.eq(
+                Mux(
+                    beat_en,
+                    Cat(bit.replicate(per_beat) for bit in beat_lanes),
+                    Mux(act_free, load["act"][1], 0),
+                )
+            ),
+        ]
+        res_beat = is_res | norm.res_valid
+        m.d.comb += [
+            residual.w_addr.eq(Mux(is_res, drain.write.out, Mux(norm.res_valid, norm.res_addr, load["residual"][0]))),
+            residual.w_data.eq(
+                Mux(is_res, drain.write_res.as_value(), Mux(norm.res_valid, norm.res_data, load["residual"][2]))
+            ),
+            residual.w_en.eq(Mux(res_beat, (1 << residual.lanes) - 1, load["residual"][1])),
+        ]
+        for name in ("weight", "channel", "norm", "head", "program"):
+            m.d.comb += [
+                memories[name].w_addr.eq(load[name][0]),
+                memories[name].w_en.eq(load[name][1]),
+                memories[name].w_data.eq(load[name][2]),
+            ]
+        m.d.comb += [
+            drain.table_en.eq(loader.valid & (loader.target == Target.TABLE)),
+            drain.table_addr.eq(loader.addr),
+            drain.table_data.eq(loader.data),
+        ]
+
+        # --- K and V
+        m.submodules.kv_writer = kv_writer = KeyValueWriter(config)
+        m.d.comb += [
+            kv_writer.control.eq(drain.write),
+            kv_writer.beat.eq(drain.write_beat),
+            memories["kv"].w_en.eq(kv_writer.en),
+            memories["kv"].w_addr.eq(kv_writer.addr),
+            memories["kv"].w_data.eq(kv_writer.data),
+        ]
+
+        # --- semaphores, counters, observation
+        for number, source in enumerate(
+            (drain.signal[0], drain.signal[1], softmax.signal, norm.signal, store.signal, loader.signal)
+        ):
+            m.d.comb += semaphores.signal[number].eq(source)
+        with m.If(store.frame):
+            m.d.sync += self.frames_done.eq(self.frames_done + 1)
+        m.d.sync += self.busy.eq(
+            Cat(
+                sequencer.busy,
+                feeder.busy,
+                drain.busy,
+                softmax.busy,
+                norm.busy,
+                store.busy,
+                loader.busy,
+                feeder.tag.valid,
+            )
+        )
+        m.submodules.probe = probe = Probe(config)
+        m.d.comb += [
+            probe.drain_valid.eq(drain.write.valid),
+            probe.drain_data.eq(drain.write_res.as_value()),
+            probe.score_valid.eq(drain.score_valid),
+            probe.score_data.eq(drain.score_data),
+            probe.softmax_valid.eq(softmax.prob_valid),
+            probe.softmax_data.eq(softmax.prob_data),
+            probe.norm8_valid.eq(norm.act_valid & norm.act_ready),
+            probe.norm8_data.eq(norm.act_data),
+            probe.norm16_valid.eq(norm.res_valid & norm.res_ready),
+            probe.norm16_data.eq(norm.res_data),
+        ]
+        return m
+
+    def _load_ports(self, m, loader, memories):
+        """For each loadable memory: word address, write enables and data of the loader's present write."""
+        ports = {}
+        for name, target in (
+            ("weight", Target.W),
+            ("act", Target.ACT),
+            ("residual", Target.RES),
+            ("channel", Target.CHAN),
+            ("norm", Target.NORM),
+            ("head", Target.HEAD),
+            ("program", Target.PROG),
+        ):
+            mem = memories[name]
+            width = mem.lanes * mem.granularity
+            parts = max(width // 64, 1)  # 64-bit units in a word
+            part_bits = ceil_log2(parts)
+            chosen = loader.valid & (loader.target == target)
+            per_part = mem.lanes // parts
+            enables = Cat((chosen & (loader.addr[:part_bits] == part)).replicate(per_part) for part in range(parts))
+            ports[name] = loader.addr[part_bits:], enables, loader.data[: min(width, 64)].replicate(parts)
+        return ports

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: SHL-2.1
+"""Running row maximum of the scores, kept for each slot of the score ring."""
+
+from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import CoreConfig
+
+__all__ = ["RowMaximum", "SCORE_BITS"]
+
+SCORE_BITS = 24
+"""Width of a raw score: contractions (head sizes) up to 512."""
+
+
+class RowMaximum(wiring.Component):
+    """Maximum over a row block's unmasked scores, one beat a cycle.
+
+    The maximum of a row is over every column of every beat from ``first`` to ``last`` whose ``mask`` bit is set (the
+    first column of the first beat always is). ``done`` pulses ``latency + 1`` cycles after the last beat, when ``row_max``
+    of that slot is readable.
+
+    Ports
+    -----
+    score : beat, element p * rows + r
+    mask : one bit a column
+    slot : ring slot of this beat
+    read_slot, row_max : combinational read, one value a row
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        self.latency = 2 + (config.drain_columns - 1).bit_length()
+        super().__init__(
+            {
+                "valid": In(1),
+                "first": In(1),
+                "last": In(1),
+                "slot": In(range(config.slots)),
+                "mask": In(config.drain_columns),
+                "score": In(data.ArrayLayout(signed(SCORE_BITS), config.lanes)),
+                "done": Out(1),
+                "read_slot": In(range(config.slots)),
+                "row_max": Out(data.ArrayLayout(signed(SCORE_BITS), config.rows)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        rows, columns = self.config.rows, self.config.drain_columns
+        shape = signed(SCORE_BITS)
+        lowest = -(1 << (SCORE_BITS - 1))
+
+        masked = [[Signal(shape, name=f"masked{p}_{r}", reset_less=True) for r in range(rows)] for p in range(columns)]
+        for p in range(columns):
+            for r in range(rows):
+                m.d.sync += masked[p][r].eq(Mux(self.mask[p], self.score[p * rows + r], lowest))
+        while len(masked) > 1:  # a registered tree over the columns of a beat
+            halves = []
+            for p in range(0, len(masked), 2):
+                larger = [Signal(shape, name=f"max{len(masked)}_{p}_{r}", reset_less=True) for r in range(rows)]
+                for r in range(rows):
+                    x, y = masked[p][r], masked[p + 1][r]
+                    m.d.sync += larger[r].eq(Mux(x > y, x, y))
+                halves.append(larger)
+            masked = halves
+
+        control = [self.valid, self.first, self.last, self.slot]
+        for stage in range(self.latency - 1):
+            delayed = [Signal.like(s, name=f"control{stage}_{i}") for i, s in enumerate(control)]
+            m.d.sync += [d.eq(s) for d, s in zip(delayed, control, strict=True)]
+            control = delayed
+        valid, first, last, slot = control
+
+        running = [Signal(shape, name=f"running{r}", reset_less=True) for r in range(rows)]
+        finished, finished_slot = Signal(), Signal.like(slot)
+        with m.If(valid):
+            for r in range(rows):
+                with m.If(first | (masked[0][r] > running[r])):
+                    m.d.sync += running[r].eq(masked[0][r])
+        m.d.sync += [finished.eq(valid & last), finished_slot.eq(slot)]
+
+        ring = Array(
+            [Signal(data.ArrayLayout(shape, rows), name=f"slot{s}", reset_less=True) for s in range(self.config.slots)]
+        )
+        with m.If(finished):
+            for r in range(rows):
+                m.d.sync += ring[finished_slot][r].eq(running[r])
+        m.d.sync += self.done.eq(finished)
+        m.d.comb += self.row_max.eq(ring[self.read_slot])
+        return m
