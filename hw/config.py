@@ -81,7 +81,7 @@ class CoreConfig:
         )
         check(
             self.depth // self.drain_columns >= self.rows,
-            f"depth / drain_columns must be at least rows ({self.rows}), the softmax needs a cycle for each row's reciprocal",
+            f"depth / drain_columns must be at least rows ({self.rows}): the softmax needs a cycle for each row",
             self.depth // self.drain_columns,
         )
         check(self.slots in (2, 4, 8), "slots must be 2, 4 or 8", self.slots)

@@ -108,7 +108,7 @@ class TransformerCore(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        rows, columns, lanes = config.rows, config.drain_columns, config.lanes
+        rows, lanes = config.rows, config.lanes
 
         # --- memories
         image_of = {

@@ -17,8 +17,8 @@ _AHEAD = 8
 class Fetcher(wiring.Component):
     """Prefetches up to eight words. Within a loop it wraps from ``loop_last`` to ``loop_first`` by itself.
 
-    ``redirect`` drops everything fetched so far and goes on at ``target``; with ``loop`` it also sets the loop's bounds,
-    without it the loop ends. The first word after a redirection is there ``READ_LATENCY + 3`` cycles later.
+    ``redirect`` drops everything fetched so far and goes on at ``target``; with ``loop`` it also sets the loop's
+    bounds, without it the loop ends. The first word after a redirection is there ``READ_LATENCY + 3`` cycles later.
 
     Ports
     -----

@@ -5,10 +5,10 @@ A program is a sequence of 64-bit words. Every instruction is a header word (opc
 number of words that :data:`WORDS` gives. Operands are resolved as they are fetched: ``base + i * outer + j * inner``,
 where ``i`` and ``j`` are the outer and inner index of the enclosing loop (0 outside one).
 
-``LOOP`` repeats the next ``body`` words ``outer * inner + lag`` times, the inner index running fastest. An instruction
-of the body with lag ``l`` acts, at iteration t, on the indices of iteration ``t - l``, and is skipped while ``t < l`` and
-once ``t - l`` reaches ``outer * inner``: this is how ``QK^T(t) | softmax(t) | PV(t - l)`` becomes a pipeline for every
-trip count. Loops do not nest.
+``LOOP`` repeats the next ``body`` words ``outer * inner + lag`` times, the inner index running fastest. An
+instruction of the body with lag ``l`` acts, at iteration t, on the indices of iteration ``t - l``, and is skipped
+while ``t < l`` and once ``t - l`` reaches ``outer * inner``: this is how ``QK^T(t) | softmax(t) | PV(t - l)`` becomes a
+pipeline for every trip count. Loops do not nest.
 
 Commands go, in program order, to the queue of their engine. An engine starts a command when every semaphore of
 ``wait`` is positive (each is decremented by one), and increments each of ``signal`` when the command's last result has

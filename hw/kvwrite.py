@@ -16,9 +16,9 @@ __all__ = ["KeyValueWriter"]
 class KeyValueWriter(wiring.Component):
     """Combinational. A KV word is [cols][depth] bytes.
 
-    KEY: token row r, channel p of the beat go to byte ``[sub * rows + r][lane * drain_columns + p]`` of word ``out / (cols /
-    rows)``; VALUE: to byte ``[lane * drain_columns + p][sub * rows + r]`` of word ``out / (depth / rows)``; ``sub`` is the
-    remainder, so consecutive row blocks fill a word.
+    KEY: token row r, channel p of the beat go to byte ``[sub * rows + r][lane * drain_columns + p]`` of word
+    ``out / (cols / rows)``; VALUE: to byte ``[lane * drain_columns + p][sub * rows + r]`` of word
+    ``out / (depth / rows)``; ``sub`` is the remainder, so consecutive row blocks fill a word.
     """
 
     def __init__(self, config: CoreConfig):

@@ -13,8 +13,8 @@ __all__ = ["Loader"]
 class Loader(wiring.Component):
     """Autonomous: takes a header, then ``count`` words, each to the next 64-bit address of the header's target.
 
-    A packet whose ``input`` bit is set waits for INPUT_FREE before its first word and signals INPUT_FULL after its last;
-    meanwhile the stream stalls, which is the back-pressure on a host that sends inputs faster than they are used.
+    A packet whose ``input`` bit is set waits for INPUT_FREE before its first word and signals INPUT_FULL after its
+    last; meanwhile the stream stalls, which is the back-pressure on a host that sends inputs faster than they are used.
 
     Ports
     -----

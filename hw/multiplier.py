@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: SHL-2.1
 """Pipelined multipliers: one DSP block, and wide products built from one and fabric."""
 
-from amaranth.hdl import ClockSignal, Instance, Module, Shape, Signal, signed, unsigned
+from amaranth.hdl import ClockSignal, Instance, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -46,8 +46,8 @@ class Multiplier(wiring.Component):
 class WideMultiplier(wiring.Component):
     """``p = a * b`` for an ``a`` of up to 35 bits, three cycles later, a new product every cycle.
 
-    ``a = high * 2^17 + low``: ``low * b`` in one DSP block, ``high * b`` in a second one (``high_dsp``) or in fabric, where
-    a narrow ``high`` costs few LUTs.
+    ``a = high * 2^17 + low``: ``low * b`` in one DSP block, ``high * b`` in a second one (``high_dsp``) or in fabric,
+    where a narrow ``high`` costs few LUTs.
 
     Parameters
     ----------
@@ -71,19 +71,32 @@ class WideMultiplier(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         a, b = self.signature.members["a"].shape, self.signature.members["b"].shape
-        high_shape = Shape(a.width - 17, a.signed)
         high_value = self.a[17:].as_signed() if a.signed else self.a[17:]
         m.submodules.low = low = Multiplier(a=unsigned(17), b=b)
         m.d.comb += [low.a.eq(self.a[:17]), low.b.eq(self.b)]
         if self.high_dsp:
-            m.submodules.high = high = Multiplier(a=high_shape, b=b)
+            m.submodules.high = high = Multiplier(a=high_value.shape(), b=b)
             m.d.comb += [high.a.eq(high_value), high.b.eq(self.b)]
             high_product = high.p
         else:
-            high_q, b_q = Signal(high_shape, reset_less=True), Signal(b, reset_less=True)
-            high_product = Signal(Shape(high_shape.width + b.width, a.signed or b.signed), reset_less=True)
-            m.d.sync += [high_q.eq(high_value), b_q.eq(self.b), high_product.eq(high_q * b_q)]
+            high_product = self._fabric_product(m, high_value, self.b)
         p = Signal.like(self.p, name="sum", reset_less=True)
         m.d.sync += p.eq(low.p + (high_product << 17))
         m.d.comb += self.p.eq(p)
         return m
+
+    @staticmethod
+    def _fabric_product(m: Module, a: Value, b: Value) -> Signal:
+        """``a * b`` after two cycles, from adders: Yosys would make any ``*`` a DSP block, an unregistered one."""
+        a_signed = a.shape().signed
+        terms = [Mux(bit, b, 0) << i for i, bit in enumerate(a)]
+        if a_signed:
+            terms[-1] = -terms[-1]
+        pairs = []
+        for i in range(0, len(terms), 2):
+            pair = sum(terms[i : i + 2])
+            pairs.append(Signal(pair.shape(), name=f"pair{i}", reset_less=True))
+            m.d.sync += pairs[-1].eq(pair)
+        product = Signal(Shape(len(a) + len(b), a_signed or b.shape().signed), name="high_product", reset_less=True)
+        m.d.sync += product.eq(sum(pairs))
+        return product

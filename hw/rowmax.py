@@ -17,8 +17,8 @@ class RowMaximum(wiring.Component):
     """Maximum over a row block's unmasked scores, one beat a cycle.
 
     The maximum of a row is over every column of every beat from ``first`` to ``last`` whose ``mask`` bit is set (the
-    first column of the first beat always is). ``done`` pulses ``latency + 1`` cycles after the last beat, when ``row_max``
-    of that slot is readable.
+    first column of the first beat always is). ``done`` pulses ``latency + 1`` cycles after the last beat, when
+    ``row_max`` of that slot is readable.
 
     Ports
     -----
