@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: SHL-2.1
 """The composed accelerator: memories, engines, sequencer and streams."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -15,6 +15,7 @@ from .isa import (
     TOKEN_BITS,
     ArrayCommand,
     Destination,
+    Format,
     Lengths,
     NormCommand,
     SoftmaxCommand,
@@ -26,7 +27,6 @@ from .layernorm import NormEngine
 from .loader import Loader
 from .memory import READ_LATENCY, TensorMemory
 from .pe_array import PEArray
-from .probe import Probe
 from .semaphores import CommandGate, SemaphoreBank
 from .sequencer import Sequencer
 from .softmax import SoftmaxEngine
@@ -342,20 +342,32 @@ class TransformerCore(wiring.Component):
                 feeder.tag.valid,
             )
         )
-        m.submodules.probe = probe = Probe(config)
-        m.d.comb += [
-            probe.drain_valid.eq(drain.write.valid),
-            probe.drain_data.eq(drain.write_res.as_value()),
-            probe.score_valid.eq(drain.score_valid),
-            probe.score_data.eq(drain.score_data),
-            probe.softmax_valid.eq(softmax.prob_valid),
-            probe.softmax_data.eq(softmax.prob_data),
-            probe.norm8_valid.eq(norm.act_valid & norm.act_ready),
-            probe.norm8_data.eq(norm.act_data),
-            probe.norm16_valid.eq(norm.res_valid & norm.res_ready),
-            probe.norm16_data.eq(norm.res_data),
-        ]
+        scores = Signal(data.ArrayLayout(signed(32), lanes))
+        results = Signal(data.ArrayLayout(signed(16), lanes))
+        has_sign = drain.write.result == Format.INT8
+        if config.gelu == "ibert":
+            has_sign |= drain.write.result == Format.ACTIVATION
+        for lane in range(lanes):
+            byte = drain.write_beat[lane]
+            m.d.comb += [
+                scores[lane].eq(drain.score_data[lane]),
+                results[lane].eq(Mux(is_res, drain.write_res[lane], Mux(has_sign, byte.as_signed(), byte))),
+            ]
+        self._probe(m, "drain", drain.write.valid, results)
+        self._probe(m, "score", drain.score_valid, scores)
+        self._probe(m, "softmax", softmax.prob_valid, softmax.prob_data)
+        self._probe(m, "norm8", norm.act_valid & norm.act_ready, norm.act_data)
+        self._probe(m, "norm16", norm.res_valid & norm.res_ready, norm.res_data)
         return m
+
+    @staticmethod
+    def _probe(m, name, valid, value):
+        """A stream of results that simulators log by name; nothing reads it, so synthesis removes it."""
+        value = Value.cast(value)
+        m.d.comb += [
+            Signal(name=f"probe_{name}_valid").eq(valid),
+            Signal(len(value), name=f"probe_{name}_data").eq(value),
+        ]
 
     def _load_ports(self, m, loader, memories):
         """For each loadable memory: word address, write enables and data of the loader's present write."""
