@@ -5,7 +5,7 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, 
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.multiplier import WideMultiplier
+from .multiplier import WideMultiplier
 
 __all__ = ["Requantiser", "RoundingShifter", "saturate_signed", "saturate_unsigned"]
 
