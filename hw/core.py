@@ -166,9 +166,7 @@ class TransformerCore(wiring.Component):
         in_flight = Signal(4)  # ARRAY commands past the gate whose last result is still to be written
         m.d.sync += in_flight.eq(in_flight + gates["array"].passed - drain.done)
         pending = gates["array"].i.payload.pending
-        m.d.comb += gates["array"].allow.eq(
-            (in_flight <= Mux(pending > PENDING_MAX, PENDING_MAX, pending)) & ~gates["array"].passed
-        )
+        m.d.comb += gates["array"].allow.eq(in_flight <= Mux(pending > PENDING_MAX, PENDING_MAX, pending))
         tag = feeder.tag
         for stage in range(READ_LATENCY):
             delayed = Signal.like(tag, name=f"operand_tag{stage}")
