@@ -73,7 +73,10 @@ class TensorMemory(wiring.Component):
                 m.d.comb += w_bank.eq(number)
             rows = min(size, self.depth - start) if last else size
             contents = self.init[start : start + rows]
-            mem = memory.Memory(shape=unsigned(width), depth=max(rows, 2), init=contents, attrs={"ram_style": "block"})
+            # no_rw_check: what a read finds in the cycle of a write to its word is left open, which saves a bypass.
+            mem = memory.Memory(
+                shape=unsigned(width), depth=max(rows, 2), init=contents, attrs={"ram_style": "block", "no_rw_check": 1}
+            )
             m.submodules[f"bank{number}"] = mem
             read = mem.read_port()
             write = mem.write_port(granularity=self.granularity)
