@@ -48,13 +48,20 @@ class Affine:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class EncoderLayer:
-    """One layer. Pre-norm: norm1 stands before the attention, norm2 before the FFN; post-norm: behind them."""
+class AttentionWeights:
+    """Multi-head attention: ``o(softmax(q(x) k(x)^T / sqrt(head_dim)) v(x))``, head by head."""
 
     q: Dense  # [heads * head_dim, hidden]
     k: Dense
     v: Dense
     o: Dense  # [hidden, heads * head_dim]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncoderLayer:
+    """One layer. Pre-norm: norm1 stands before the attention, norm2 before the FFN; post-norm: behind them."""
+
+    attention: AttentionWeights
     norm1: Affine
     norm2: Affine
     up: Dense  # [ffn, hidden]
@@ -96,6 +103,13 @@ class RowEmbedding:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class BareAttention:
+    """Float rows [tokens, hidden] go through this attention block, and that is all: the model has no layers."""
+
+    attention: AttentionWeights
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
     """An encoder in the common float form."""
 
@@ -108,7 +122,7 @@ class Checkpoint:
     max_tokens: int
     activation: Act
     eps: float
-    embedding: PatchEmbedding | TokenEmbedding | RowEmbedding
+    embedding: PatchEmbedding | TokenEmbedding | RowEmbedding | BareAttention
     layers: tuple[EncoderLayer, ...]
     final_norm: Affine | None = None  # pre-norm models
     pooler: Dense | None = None  # tanh(dense(first row)), only beside a classifier
@@ -188,10 +202,12 @@ def _layers(
         p = f"{prefix}encoder.layer.{index}."
         layers.append(
             EncoderLayer(
-                q=_dense(tensors, f"{p}{attention}.query", hidden, hidden, bias=qkv_bias),
-                k=_dense(tensors, f"{p}{attention}.key", hidden, hidden, bias=qkv_bias),
-                v=_dense(tensors, f"{p}{attention}.value", hidden, hidden, bias=qkv_bias),
-                o=_dense(tensors, f"{p}attention.output.dense", hidden, hidden),
+                attention=AttentionWeights(
+                    q=_dense(tensors, f"{p}{attention}.query", hidden, hidden, bias=qkv_bias),
+                    k=_dense(tensors, f"{p}{attention}.key", hidden, hidden, bias=qkv_bias),
+                    v=_dense(tensors, f"{p}{attention}.value", hidden, hidden, bias=qkv_bias),
+                    o=_dense(tensors, f"{p}attention.output.dense", hidden, hidden),
+                ),
                 norm1=_affine(tensors, p + norm1, hidden),
                 norm2=_affine(tensors, p + norm2, hidden),
                 up=_dense(tensors, f"{p}intermediate.dense", ffn, hidden),

@@ -10,7 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import erf
 
-from gen.checkpoint import Affine, Checkpoint, Dense, EncoderLayer, PatchEmbedding, TokenEmbedding
+from gen.checkpoint import (
+    Affine,
+    AttentionWeights,
+    BareAttention,
+    Checkpoint,
+    Dense,
+    EncoderLayer,
+    PatchEmbedding,
+    TokenEmbedding,
+)
 from gen.inputs import check_inputs, patches
 
 Float = npt.NDArray[np.floating]
@@ -69,13 +78,15 @@ def embed(checkpoint: Checkpoint, samples: Sequence[npt.NDArray]) -> tuple[Float
     return np.concatenate(samples).astype(np.float64), [len(rows) for rows in samples]
 
 
-def attention(x: Float, layer: EncoderLayer, heads: int, lengths: list[int], prefix: str, observe: Observer) -> Float:
+def attention(
+    x: Float, weights: AttentionWeights, heads: int, lengths: list[int], prefix: str, observe: Observer
+) -> Float:
     """Multi-head attention with its output projection; ``x`` holds the rows of all sequences.
 
     Observes q, k, v, o [rows, heads * head_dim], and for each sequence length scores and probabilities
     [sequences, heads, tokens, tokens].
     """
-    q, k, v = (dense(x, w) for w in (layer.q, layer.k, layer.v))
+    q, k, v = (dense(x, w) for w in (weights.q, weights.k, weights.v))
     o = np.empty_like(q)
     head_dim = q.shape[1] // heads
     starts = np.cumsum([0, *lengths[:-1]])
@@ -89,7 +100,7 @@ def attention(x: Float, layer: EncoderLayer, heads: int, lengths: list[int], pre
         observe(f"{prefix}probabilities", probabilities)
     for name, value in zip("qkvo", (q, k, v, o), strict=True):
         observe(prefix + name, value)
-    return dense(o, layer.o)
+    return dense(o, weights.o)
 
 
 def feed_forward(x: Float, layer: EncoderLayer, activation: str, prefix: str, observe: Observer) -> Float:
@@ -127,8 +138,14 @@ def forward(
         observe(total, h + delta)
         return h + delta
 
+    def attend(x: Float, weights: AttentionWeights, prefix: str) -> Float:
+        return attention(x, weights, checkpoint.heads, lengths, prefix, observe)
+
     samples = check_inputs(checkpoint, inputs)
     h, lengths = embed(checkpoint, samples)
+    if isinstance(checkpoint.embedding, BareAttention):
+        observe("input", h)
+        return _result(checkpoint, attend(h, checkpoint.embedding.attention, ""), lengths, observe)
     observe("embedding", h)
     norm = getattr(checkpoint.embedding, "norm", None)
     if norm is not None:
@@ -137,11 +154,11 @@ def forward(
         p = f"layer{index}."
         if checkpoint.norm == "pre":
             x = normed(h, layer.norm1, f"{p}norm1")
-            h = added(h, attention(x, layer, checkpoint.heads, lengths, p, observe), f"{p}attention", f"{p}residual1")
+            h = added(h, attend(x, layer.attention, p), f"{p}attention", f"{p}residual1")
             x = normed(h, layer.norm2, f"{p}norm2")
             h = added(h, feed_forward(x, layer, checkpoint.activation, p, observe), f"{p}ffn", f"{p}residual2")
         else:
-            s = added(h, attention(h, layer, checkpoint.heads, lengths, p, observe), f"{p}attention", f"{p}residual1")
+            s = added(h, attend(h, layer.attention, p), f"{p}attention", f"{p}residual1")
             h = normed(s, layer.norm1, f"{p}norm1")
             s = added(h, feed_forward(h, layer, checkpoint.activation, p, observe), f"{p}ffn", f"{p}residual2")
             h = normed(s, layer.norm2, f"{p}norm2")

@@ -8,24 +8,10 @@ import math
 from pathlib import Path
 
 from gen.errors import InputError
+from gen.files import read_bytes
 
 LIMIT = 1 << 24  # above any sensible dimension: keeps products of two of them inside int64
 MISSING = object()
-
-
-def read_bytes(path: Path) -> bytes:
-    """The whole file.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(f"{path}: {reason}; check the path and its permissions") from None
 
 
 class Config:

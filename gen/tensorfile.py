@@ -10,7 +10,7 @@ import numpy.typing as npt
 import safetensors
 
 from gen.errors import InputError
-from gen.hfconfig import read_bytes
+from gen.files import read_bytes
 
 Float = npt.NDArray[np.floating]
 

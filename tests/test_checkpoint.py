@@ -142,7 +142,7 @@ def test_encoder_without_classifier(vit: Path, bert: Path):
 def test_qkv_bias_false_means_zeros(vit: Path):
     edit_config(vit, qkv_bias=False)
     edit_tensors(vit, lambda t: [t.pop(n) for n in list(t) if n.endswith((".query.bias", ".key.bias", ".value.bias"))])
-    assert not read_checkpoint(vit).layers[0].k.bias.any()
+    assert not read_checkpoint(vit).layers[0].attention.k.bias.any()
 
 
 def test_old_layernorm_names(bert: Path):
@@ -159,7 +159,7 @@ def test_old_layernorm_names(bert: Path):
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "F64"])
 def test_stored_float_types(vit: Path, kind: str):
-    before = read_checkpoint(vit).layers[0].q.weight
+    before = read_checkpoint(vit).layers[0].attention.q.weight
     path = vit / "model.safetensors"
     raw = {}
     for name, value in load_file(path).items():
@@ -169,7 +169,7 @@ def test_stored_float_types(vit: Path, kind: str):
             data = value.astype({"F16": "<f2", "F64": "<f8"}[kind])
         raw[name] = (kind, value.shape, data.tobytes())
     path.write_bytes(pack(raw))
-    after = read_checkpoint(vit).layers[0].q.weight
+    after = read_checkpoint(vit).layers[0].attention.q.weight
     assert np.allclose(before, after, rtol=2**-7 if kind == "BF16" else 2**-10, atol=1e-4 if kind == "F16" else 0)
 
 

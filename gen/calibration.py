@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranges of every intermediate of the float model on calibration inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gen.checkpoint import Checkpoint
+from gen.floatmodel import forward
+
+Float = npt.NDArray[np.floating]
+
+PERCENTILE = 99.99
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Range:
+    """Where the values of one tensor lie."""
+
+    peak: Float  # [channels] largest magnitude
+    high: Float  # [channels] largest value
+    tail: Float  # [heads] 99.99 percentile of the magnitudes of each head's channels (one entry where not per head)
+    upper: float  # 99.99 percentile of all values
+    lower: float  # 0.01 percentile of all values
+
+
+def measure(value: Float, groups: int = 1) -> Range:
+    """Range of ``value`` [rows, channels], whose channels form ``groups`` equal blocks."""
+    split = np.abs(value).reshape(len(value), groups, -1)
+    lower, upper = np.percentile(value, [100 - PERCENTILE, PERCENTILE])
+    return Range(
+        peak=np.abs(value).max(0),
+        high=value.max(0),
+        tail=np.percentile(split, PERCENTILE, axis=(0, 2)),
+        upper=float(upper),
+        lower=float(lower),
+    )
+
+
+PER_HEAD = frozenset("qkvo")
+SKIPPED = frozenset(("scores", "probabilities"))
+
+
+def calibrate(checkpoint: Checkpoint, inputs: npt.NDArray | Sequence[npt.NDArray]) -> dict[str, Range]:
+    """Range of every intermediate that :func:`gen.floatmodel.forward` observes, by its name.
+
+    Raises
+    ------
+    InputError
+        If the inputs do not fit the model.
+    """
+    ranges: dict[str, Range] = {}
+
+    def observe(name: str, value: Float) -> None:
+        kind = name.rpartition(".")[2]
+        if kind not in SKIPPED:
+            ranges[name] = measure(value, checkpoint.heads if kind in PER_HEAD else 1)
+
+    forward(checkpoint, inputs, observe)
+    return ranges

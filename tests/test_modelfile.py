@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Model files: a model comes back as it was saved, and a file that is not whole is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import gen.modelfile
+from gen.errors import InputError
+from gen.modelfile import content_hash, load_model, save_model
+from gen.randommodel import random_model, random_rows
+from sim import reference
+from sim.qmodel import QuantModel
+
+SHAPES = [
+    {"norm": "pre", "hidden": 16, "heads": 2, "ffn": 24, "tokens": 5, "pixels": 3, "classes": 4},
+    {"norm": "post", "hidden": 16, "heads": 2, "ffn": 24, "tokens": 5, "classes": 4, "pooler": True},
+    {"norm": "post", "hidden": 12, "heads": 3, "ffn": 20, "tokens": 4, "layers": 2, "exp": "ibert", "gelu": "ibert"},
+    {"norm": "pre", "hidden": 16, "heads": 2, "ffn": 24, "tokens": 5, "activation": "relu"},
+    {"layers": 0, "hidden": 16, "heads": 2, "tokens": 5},
+]
+
+
+@pytest.fixture
+def model() -> QuantModel:
+    return random_model(**SHAPES[0])
+
+
+@pytest.fixture
+def saved(tmp_path: Path, model: QuantModel) -> Path:
+    path = tmp_path / "model.rtlf"
+    save_model(model, path)
+    return path
+
+
+def equal(a: object, b: object) -> bool:
+    if dataclasses.is_dataclass(a):
+        fields = dataclasses.fields(a)
+        return type(a) is type(b) and all(equal(getattr(a, f.name), getattr(b, f.name)) for f in fields)
+    if isinstance(a, tuple):
+        return isinstance(b, tuple) and len(a) == len(b) and all(map(equal, a, b))
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b)
+    return type(a) is type(b) and a == b
+
+
+def refusal(path: Path, *words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_model(path)
+    message = str(caught.value)
+    assert "\n" not in message and path.name in message and "; " in message
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_round_trip(tmp_path: Path, shape: dict):
+    model = random_model(**shape)
+    digest = save_model(model, tmp_path / "m")
+    loaded = load_model(tmp_path / "m")
+    assert equal(model, loaded) and digest == content_hash(model) == content_hash(loaded)
+    rows = random_rows(model, 4)
+    assert np.array_equal(reference.forward(model, rows)["output"], reference.forward(loaded, rows)["output"])
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_bytes_depend_on_the_model_alone(tmp_path: Path, model: QuantModel, saved: Path):
+    save_model(load_model(saved), tmp_path / "again")
+    assert saved.read_bytes() == (tmp_path / "again").read_bytes()
+
+
+def test_hash_tells_models_apart(model: QuantModel):
+    other = random_model(**SHAPES[0], seed=1)
+    renamed = dataclasses.replace(model, name="other")
+    assert len({content_hash(model), content_hash(other), content_hash(renamed)}) == 3
+
+
+def test_any_truncation_is_refused(saved: Path):
+    data = saved.read_bytes()
+    for keep in (0, 4, 8, 50, len(data) // 2, len(data) - 1):
+        saved.write_bytes(data[:keep])
+        refusal(saved, "truncated or altered")
+
+
+def test_any_altered_byte_is_refused(saved: Path):
+    data = bytearray(saved.read_bytes())
+    (header,) = struct.unpack("<Q", data[:8])
+    random = np.random.default_rng(0)
+    positions = [*random.integers(8 + header, len(data), 40), *random.integers(8, 8 + header, 40), 3]
+    for position in positions:
+        altered = bytearray(data)
+        altered[position] ^= 1
+        saved.write_bytes(altered)
+        if altered[8 : 8 + header].split() == data[8 : 8 + header].split() and position < 8 + header and position >= 8:
+            continue  # only padding changed
+        refusal(saved)
+
+
+def test_altered_structure_is_refused(saved: Path):
+    data = saved.read_bytes()
+    assert data.count(b'\\"max_tokens\\": 5') == 1
+    saved.write_bytes(data.replace(b'\\"max_tokens\\": 5', b'\\"max_tokens\\": 9'))
+    refusal(saved, "does not match its hash")
+
+
+def test_other_format_version_is_refused(saved: Path):
+    data = saved.read_bytes()
+    saved.write_bytes(data.replace(b'\\"format\\": 1', b'\\"format\\": 7'))
+    refusal(saved, "format 7", "reads 1")
+
+
+def test_other_files_are_refused(tmp_path: Path, saved: Path):
+    plain = tmp_path / "plain"
+    save_file({"x": np.zeros(3, np.float32)}, plain)
+    refusal(plain, "not a quantised model")
+    tensors = load_file(saved)
+    for metadata in ({"rtlformer": "{"}, {"rtlformer": "[1]"}, {"rtlformer": "{}"}):
+        save_file(tensors, plain, metadata)
+        refusal(plain, "damaged header")
+    refusal(tmp_path / "nothing", "No such file")
+    refusal(tmp_path, "directory")
+
+
+def test_structure_of_another_version_is_refused(tmp_path: Path):
+    for structure, word in (({"class": "Unheard"}, "Unheard"), ({"class": "Linear"}, "another version")):
+        header = {"format": 1, "model": structure, "sha256": gen.modelfile._digest(structure, {})}
+        save_file({}, tmp_path / "m", {"rtlformer": json.dumps(header)})
+        refusal(tmp_path / "m", word)
+    header = {"format": 1, "model": [], "sha256": gen.modelfile._digest([], {})}
+    save_file({}, tmp_path / "m", {"rtlformer": json.dumps(header)})
+    refusal(tmp_path / "m", "no whole model")
+
+
+def test_failed_write_leaves_the_earlier_file(saved: Path, model: QuantModel, monkeypatch: pytest.MonkeyPatch):
+    before = saved.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gen.files.os.fsync", full)
+    with pytest.raises(InputError, match="No space left on device; free some space"):
+        save_model(dataclasses.replace(model, name="other"), saved)
+    assert saved.read_bytes() == before and list(saved.parent.iterdir()) == [saved]
+
+    def interrupt(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gen.files.os.fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(dataclasses.replace(model, name="other"), saved)
+    assert saved.read_bytes() == before and list(saved.parent.iterdir()) == [saved]
+
+
+def test_unwritable_place_is_refused(tmp_path: Path, model: QuantModel):
+    with pytest.raises(InputError, match="No such file or directory"):
+        save_model(model, tmp_path / "none" / "m")
