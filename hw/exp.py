@@ -181,8 +181,13 @@ class ExpLane(wiring.Component):
         if kernel not in EXP_KERNELS:
             raise ValueError(f"ExpLane kernel must be one of {', '.join(EXP_KERNELS)}, not {kernel!r}")
         self.kernel = kernel
-        self.latency = ScoreIndex.LATENCY + EXP_KERNELS[kernel].LATENCY
+        self.latency = self.latency_of(kernel=kernel)
         super().__init__({"d": In(SCORE_BITS), "mult": In(16), "shift": In(6), "e": Out(8)})
+
+    @staticmethod
+    def latency_of(*, kernel: str) -> int:
+        """``latency`` of an instance with this parameter."""
+        return ScoreIndex.LATENCY + EXP_KERNELS[kernel].LATENCY
 
     def elaborate(self, platform):
         m = Module()

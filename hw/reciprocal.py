@@ -51,8 +51,13 @@ class Normalise(wiring.Component):
         if group < 1 or width % group or width < 2 * group:
             raise ValueError(f"Normalise width must be a multiple of group ({group}), at least twice it, not {width!r}")
         self.width, self.group = width, group
-        self.latency = (width // group - 1).bit_length()
+        self.latency = self.latency_of(width=width, group=group)
         super().__init__({"x": In(width), "value": Out(width), "count": Out(self.latency)})
+
+    @staticmethod
+    def latency_of(*, width: int, group: int = 1) -> int:
+        """``latency`` of an instance with these parameters."""
+        return (width // group - 1).bit_length()
 
     def elaborate(self, platform):
         m = Module()
@@ -141,8 +146,7 @@ class RowScale(wiring.Component):
         if not 1 <= total_bits <= 32:
             raise ValueError(f"RowScale total_bits must lie in 1..32, not {total_bits!r}")
         self.total_bits = total_bits
-        self._normalise = Normalise(width=max(total_bits, 16))
-        self.latency = self._normalise.latency + Reciprocal.LATENCY + Multiplier.LATENCY + 1
+        self.latency = self.latency_of(total_bits=total_bits)
         super().__init__(
             {
                 "valid_i": In(1),
@@ -155,9 +159,14 @@ class RowScale(wiring.Component):
             }
         )
 
+    @staticmethod
+    def latency_of(*, total_bits: int) -> int:
+        """``latency`` of an instance with this parameter."""
+        return Normalise.latency_of(width=max(total_bits, 16)) + Reciprocal.LATENCY + Multiplier.LATENCY + 1
+
     def elaborate(self, platform):
         m = Module()
-        m.submodules.normalise = normalise = self._normalise
+        m.submodules.normalise = normalise = Normalise(width=max(self.total_bits, 16))
         m.submodules.reciprocal = reciprocal = Reciprocal()
         m.submodules.product = product = Multiplier(a=16, b=16)
         rest = self.latency - normalise.latency
