@@ -8,10 +8,12 @@ from amaranth.lib.wiring import In, Out
 from .config import CoreConfig
 from .fetch import Fetcher
 from .isa import (
+    ADDRESS_BITS,
     INDEX_BITS,
     LAG_MAX,
     PENDING_MAX,
     PENDING_ROWS,
+    STRIDE_BITS,
     WORD_BITS,
     WORDS,
     ArrayCommand,
@@ -36,6 +38,8 @@ __all__ = ["Sequencer", "QUEUE_DEPTH"]
 
 QUEUE_DEPTH = 4
 """Commands that may wait in each engine's queue."""
+
+_LOW_BITS = STRIDE_BITS - 1  # of a stride, to the multiplier
 
 _ENGINES = (
     (Opcode.ARRAY, ArrayCommand),
@@ -64,7 +68,7 @@ class Sequencer(wiring.Component):
     Ports
     -----
     run : start a pass of the program whenever the last one has ended and this is high
-    tokens : sequence length, constant while work is in flight
+    lengths : of the sequence, constant while work is in flight
     prog_addr, prog_data : PROG read port
     array, softmax, norm, store : command streams
     busy : a pass is being dispatched
@@ -208,20 +212,37 @@ class Sequencer(wiring.Component):
         # --- resolve: base + i * outer + j * inner
         operand = Signal(Operand)
         m.d.comb += operand.eq(word)
-        m.submodules.outer = outer = Multiplier(a=unsigned(17), b=unsigned(INDEX_BITS))
-        m.submodules.inner = inner = Multiplier(a=unsigned(17), b=unsigned(INDEX_BITS))
+        m.submodules.outer = outer = Multiplier(a=unsigned(_LOW_BITS), b=unsigned(INDEX_BITS))
+        m.submodules.inner = inner = Multiplier(a=unsigned(_LOW_BITS), b=unsigned(INDEX_BITS))
+        # A stride is a bit wider than an unsigned multiplier operand: its top bit acts on the top of the base alone.
+        top = Signal(ADDRESS_BITS - _LOW_BITS)
         m.d.comb += [
             outer.a.eq(operand.outer),
             outer.b.eq(chosen.outer),
             inner.a.eq(operand.inner),
             inner.b.eq(chosen.inner),
+            top.eq(
+                operand.base[_LOW_BITS:]
+                + Mux(operand.outer[_LOW_BITS], chosen.outer[: len(top)], 0)
+                + Mux(operand.inner[_LOW_BITS], chosen.inner[: len(top)], 0)
+            ),
         ]
         travelling = data.StructLayout(
-            {"word": WORD_BITS, "opcode": Opcode, "index": 3, "valid": 1, "first": 1, "last": 1, "done": 1}
+            {
+                "word": WORD_BITS,
+                "top": len(top),
+                "opcode": Opcode,
+                "index": 3,
+                "valid": 1,
+                "first": 1,
+                "last": 1,
+                "done": 1,
+            }
         )
         entry = Signal(travelling)
         m.d.comb += [
             entry.word.eq(word),
+            entry.top.eq(top),
             entry.opcode.eq(opcode),
             entry.index.eq(index),
             entry.valid.eq(accept & chosen.valid),
@@ -235,8 +256,11 @@ class Sequencer(wiring.Component):
             entry = delayed
         base = Signal(Operand)
         m.d.comb += base.eq(entry.word)
-        resolved, literal = Signal(20, reset_less=True), Signal(travelling, name="literal")
-        m.d.sync += [resolved.eq(base.base + outer.p + inner.p), literal.eq(entry)]
+        resolved, literal = Signal(ADDRESS_BITS, reset_less=True), Signal(travelling, name="literal")
+        m.d.sync += [
+            resolved.eq(Cat(base.base[:_LOW_BITS], entry.top) + outer.p + inner.p),
+            literal.eq(entry),
+        ]
 
         # --- assemble and dispatch
         header_word = Signal(WORD_BITS)
@@ -259,7 +283,7 @@ class Sequencer(wiring.Component):
                 ),
             ]
         counts_word = Signal(WORD_BITS)
-        operands = [Signal(20, name=f"operand{i}") for i in range(1, max(WORDS.values()))]
+        operands = [Signal(ADDRESS_BITS, name=f"operand{i}") for i in range(1, max(WORDS.values()))]
         for i in range(1, max(WORDS.values())):
             with m.If(literal.valid & (literal.index == i)):
                 m.d.sync += operands[i - 1].eq(resolved)
