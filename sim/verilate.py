@@ -19,15 +19,31 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["BuildFailed", "ToolMissing", "build", "build_root", "cached", "compiler", "lint", "ports", "verilator"]
+__all__ = [
+    "BuildFailed",
+    "Port",
+    "ToolMissing",
+    "Verilator",
+    "build",
+    "build_root",
+    "cached",
+    "compiler",
+    "lint",
+    "module_text",
+    "ports",
+    "verilator",
+]
 
-_RUNTIME = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads")
+_FST = Path(__file__).parent / "fast" / "fst"  # stand-ins for the headers of zlib and LZ4
+# Lookup tables and inlining keep equal instances from sharing code: without, 1024 MACs compile ten times faster.
+_OPTIONS = ("-O3", "-fno-table", "--inline-mult", "50", "--x-assign", "fast", "--x-initial", "fast", "--noassert")
 _WARNINGS = ("-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Wno-lint", "-Wno-style")  # `lint` is where they count
 _PORT = re.compile(r"^\s*(input|output)\s+(?:\[(\d+):0\]\s*)?(\w+)\s*;", re.MULTILINE)
 
@@ -99,15 +115,18 @@ def compiler() -> tuple[list[str], str]:
     raise ToolMissing(f"no C++ compiler found ({looked}): Verilator's output needs one; install g++")
 
 
-def ports(verilog: str, top: str) -> list[Port]:
-    """The ports of module ``top``, as Amaranth and Yosys write them (a declaration a line)."""
-    match = re.search(rf"^module {re.escape(top)}\b.*?^endmodule", verilog, re.MULTILINE | re.DOTALL)
+def module_text(verilog: str, name: str) -> str:
+    """The text of module ``name`` in Verilog as Yosys writes it."""
+    match = re.search(rf"^module {re.escape(name)}\b.*?^endmodule", verilog, re.MULTILINE | re.DOTALL)
     if match is None:
-        raise ValueError(f"the Verilog has no module {top!r}")
-    return [
-        Port(name, int(high) + 1 if high else 1, direction == "input")
-        for direction, high, name in _PORT.findall(match[0])
-    ]
+        raise ValueError(f"the Verilog has no module {name!r}")
+    return match[0]
+
+
+def ports(verilog: str, top: str) -> list[Port]:
+    """The ports of module ``top`` in Verilog as Yosys writes it (a declaration a line)."""
+    declared = _PORT.findall(module_text(verilog, top))
+    return [Port(name, int(high) + 1 if high else 1, direction == "input") for direction, high, name in declared]
 
 
 def lint(verilog: str, *, top: str = "top", control: str = "") -> list[str]:
@@ -139,6 +158,7 @@ def build(
     optimise: Sequence[str] = ("-O1",),
     link: Sequence[str] = (),
     shared: bool = False,
+    waves: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Builds a program, or a shared library, of ``verilog`` and a C++ harness; returns its path, at once if it exists.
@@ -153,6 +173,10 @@ def build(
         Text of a Verilator control file (``.vlt``), for instance to make signals public.
     options, optimise, link : sequence of str
         For Verilator, for compiling the model, and for linking.
+    shared : bool
+        Make a shared library instead of a program.
+    waves : bool
+        With the code that writes FST waves.
     progress : callable
         Told, in a few words, what takes time.
 
@@ -166,28 +190,29 @@ def build(
     tool, (cxx, cxx_version) = verilator(), compiler()
     flags = ["-std=gnu++17", "-fPIC", *optimise]
     sources = [verilog, harness, control]
-    key = [sources, top, list(options), flags, list(link), shared, tool.version, cxx, cxx_version]
+    key = [sources, top, _OPTIONS, list(options), flags, list(link), shared, waves, tool.version, cxx, cxx_version]
 
     def make(folder: Path) -> None:
-        runtime = _runtime(tuple(flags))
+        runtime = _runtime(tuple(flags), waves)
         if progress:
             progress("verilating")
         command = [str(tool.program), "--cc", "--no-timing", "--top-module", top, "--prefix", "Vtop", "--Mdir", "model"]
-        command += [*_WARNINGS, *options, *_write_sources(folder, verilog, control)]
+        command += ["--trace-fst"] if waves else []
+        command += [*_OPTIONS, *_WARNINGS, *options, *_write_sources(folder, verilog, control)]
         _run(command, "Verilator", cwd=folder, env=_environment())
         (folder / "harness.cpp").write_text(harness, encoding="utf-8")
         units = [*sorted(path.name for path in (folder / "model").glob("Vtop*.cpp")), "../harness.cpp"]
         (folder / "model" / "all.cpp").write_text("".join(f'#include "{unit}"\n' for unit in units), encoding="utf-8")
         if progress:
             progress("compiling")
-        defines = _defines()
+        defines = _defines(waves)
         header = ["-include", str(runtime / "runtime.h")]
         _run(
             [*cxx, *flags, *defines, *header, "-I.", "-c", "all.cpp", "-o", "all.o"],
             "the C++ compiler",
             folder / "model",
         )
-        objects = ["model/all.o", *(str(runtime / f"{unit}.o") for unit in _RUNTIME)]
+        objects = ["model/all.o", *(str(runtime / f"{unit}.o") for unit in _units(waves))]
         kind = ["-shared"] if shared else []
         _run([*cxx, *kind, *objects, *link, "-pthread", "-o", "out"], "the linker", folder)
         shutil.rmtree(folder / "model")
@@ -218,26 +243,39 @@ def cached(kind: str, key: object, make: Callable[[Path], None]) -> Path:
     return final
 
 
-def _runtime(flags: tuple[str, ...]) -> Path:
+def _runtime(flags: tuple[str, ...], waves: bool) -> Path:
     """Verilator's runtime library as objects, with its headers precompiled."""
     tool, (cxx, cxx_version) = verilator(), compiler()
+    defines = _defines(waves)
 
     def make(folder: Path) -> None:
-        for unit in _RUNTIME:
-            source = str(tool.include / f"{unit}.cpp")
-            _run([*cxx, *flags, *_defines(), "-c", source, "-o", f"{unit}.o"], "the C++ compiler", folder)
-        headers = ("verilated.h", "verilated_dpi.h", "verilated_vpi.h", "memory", "string", "vector")
+        headers = ("verilated.h", "verilated_dpi.h", "verilated_vpi.h", "deque", "memory", "string", "vector")
         (folder / "runtime.h").write_text("".join(f"#include <{header}>\n" for header in headers), encoding="utf-8")
-        command = [*cxx, *flags, *_defines(), "-x", "c++-header", "runtime.h", "-o", "runtime.h.gch"]
-        _run(command, "the C++ compiler", folder)
+        units = ((str(tool.include / f"{unit}.cpp"), f"{unit}.o") for unit in _units(waves))
+        commands = [["-x", "c++-header", "runtime.h", "-o", "runtime.h.gch"], *(["-c", s, "-o", o] for s, o in units)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            run = partial(_run, what="the C++ compiler", cwd=folder)
+            list(pool.map(run, ([*cxx, *flags, *defines, *rest] for rest in commands)))
 
-    return cached("verilator", ["runtime", flags, tool.version, str(tool.include), cxx, cxx_version], make)
+    stand_ins = [path.read_text(encoding="utf-8") for path in sorted(_FST.glob("*.h"))] if waves else []
+    return cached("verilator", ["runtime", flags, defines, stand_ins, tool.version, cxx, cxx_version], make)
 
 
-def _defines() -> list[str]:
+def _units(waves: bool) -> list[str]:
+    return ["verilated", "verilated_dpi", "verilated_vpi", "verilated_threads", *(["verilated_fst_c"] if waves else [])]
+
+
+def _defines(waves: bool) -> list[str]:
     include = verilator().include
-    off = ("COVERAGE", "SC", "TIMING", "TRACE", "TRACE_FST", "TRACE_SAIF", "TRACE_VCD")
-    return [f"-I{include}", f"-I{include / 'vltstd'}", "-DVERILATOR=1", *(f"-DVM_{name}=0" for name in off)]
+    off = ["COVERAGE", "SC", "TIMING", "TRACE_SAIF", "TRACE_VCD", *([] if waves else ["TRACE", "TRACE_FST"])]
+    on = ["TRACE", "TRACE_FST"] if waves else []
+    return [
+        "-DVERILATOR=1",
+        *(f"-DVM_{name}={int(name in on)}" for name in off + on),
+        *([f"-I{_FST}"] if waves else []),
+        f"-I{include}",
+        f"-I{include / 'vltstd'}",
+    ]
 
 
 def _write_sources(folder: Path, verilog: str, control: str) -> list[str]:
