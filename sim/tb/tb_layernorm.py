@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Testbench of :class:`hw.layernorm.NormEngine`."""
+
+import random
+from dataclasses import dataclass
+
+import cocotb
+import numpy as np
+from cocotb.triggers import RisingEdge
+
+from hw.config import CoreConfig
+from hw.isa import NormCommand, NormParameters
+from sim import golden
+from sim.streams import StreamSource, pack
+from sim.tb import parameters, rng, start, tick
+
+SIGNAL = 0x85  # semaphores of the first command; the others have rotations of it
+
+
+@dataclass
+class Block:
+    """A row block in RES: int16 [rows, channels], padded with zeros to ``beats`` words."""
+
+    address: int
+    rows: np.ndarray
+
+
+def _words(rows: np.ndarray, config: CoreConfig, bits: int) -> list[int]:
+    """Beats of ``rows`` [rows, channels], ``bits`` an element: column p and row r of a beat at p * config.rows + r."""
+    beats = -(-rows.shape[1] // config.drain_columns)
+    padded = np.zeros((config.rows, beats * config.drain_columns), dtype=np.int64)
+    padded[:, : rows.shape[1]] = rows
+    return pack(padded.T.reshape(beats, -1), bits)
+
+
+class Memories:
+    """RES, NORM and the write port of ACT, with stalls; checks writes and signals against those expected, in order."""
+
+    def __init__(self, dut, blocks: list[Block], config: CoreConfig, stall: float):
+        self.dut, self.blocks, self.config, self.stall = dut, blocks, config, stall
+        self.res = {block.address + i: w for block in blocks for i, w in enumerate(_words(block.rows, config, 16))}
+        self.norm: dict[int, int] = {}
+        self.expected: list[tuple[str, int, int]] = []  # port, address, word
+        self.signals: list[tuple[int, int]] = []  # mask, and how many writes come before it
+        self.random = random.Random(random.getrandbits(64))
+        self.writes = self.cycle = 0
+        self.accepted: list[int] = []  # cycles
+        self.signalled: list[int] = []
+
+    def _go(self) -> bool:
+        return self.random.random() >= self.stall
+
+    async def run(self) -> None:
+        dut, edge = self.dut, RisingEdge(self.dut.clk)
+        res_word, norm_word, waiting = None, 0, None
+        while True:
+            dut.res_read_ready.value, dut.act_ready.value, dut.res_ready.value = self._go(), self._go(), self._go()
+            await edge
+            self.cycle += 1
+            if int(dut.command__valid.value) and int(dut.command__ready.value):
+                self.accepted.append(self.cycle)
+            if int(dut.signal.value):
+                signal, writes = self.signals[len(self.signalled)]
+                assert (int(dut.signal.value), self.writes) == (signal, writes)
+                assert int(dut.busy.value)
+                self.signalled.append(self.cycle)
+            offer = None
+            for port in ("act", "res"):
+                if int(getattr(dut, f"{port}_valid").value):
+                    assert offer is None
+                    address, word = (int(getattr(dut, f"{port}_{part}").value) for part in ("addr", "data"))
+                    offer = (port, address, word)
+            assert waiting in (None, offer), f"offered {waiting}, which was not taken, and then {offer}"
+            taken = offer is not None and int(getattr(dut, f"{offer[0]}_ready").value)
+            waiting = None if taken else offer
+
+            # A word comes two cycles after its address; other cycles show noise.
+            noise = self.random.getrandbits(len(dut.res_read_data))
+            dut.res_read_data.value = noise if res_word is None else res_word
+            dut.norm_data.value = norm_word
+            res_word = None
+            if int(dut.res_read_valid.value) and int(dut.res_read_ready.value):
+                res_word = self.res[int(dut.res_read_addr.value)]
+            norm_word = self.norm.get(int(dut.norm_addr.value), self.random.getrandbits(len(dut.norm_data)))
+            if taken:
+                assert offer == self.expected[self.writes], f"write {self.writes}"
+                self.writes += 1
+                if offer[0] == "res":
+                    self.res[offer[1]] = offer[2]
+
+
+@cocotb.test()
+@cocotb.parametrize(stall=[0.0, 0.3, 0.7])
+async def equals_golden(dut, stall):
+    """Corner rows and random ones, both forms and either, in place or not, a command on the results of another."""
+    params = parameters()
+    config, draw = CoreConfig(**params["config"]), rng()
+    blocks, address = [], int(draw.integers(0, 64))
+    for channels in params["channels"] * 2:
+        blocks.append(Block(address, _rows(draw, config.rows, channels)))
+        address += -(-channels // config.drain_columns)
+    memories = Memories(dut, blocks, config, stall)
+    commands = [_command(draw, memories, number) for number in range(params["commands"])]
+    await start(dut)
+    cocotb.start_soon(memories.run())
+    StreamSource(dut, "command", stall=stall).send(commands)
+    while len(memories.signalled) < len(commands):
+        await tick(dut, 20)
+    await tick(dut, 100)
+    assert memories.writes == len(memories.expected)
+    assert not int(dut.busy.value)
+
+
+@cocotb.test()
+async def takes_the_cycles_it_says(dut):
+    """Without stalls: commands one by one, then all at once, where the second is accepted as soon as promised."""
+    params = parameters()
+    config, draw = CoreConfig(**params["config"]), rng()
+    await start(dut)
+    source = StreamSource(dut, "command", stall=0)
+    for channels, passes, cycles, next_cycles in params["cycles"]:
+        memories = Memories(dut, [Block(0, _rows(draw, config.rows, channels))], config, 0)
+        forms = [(1, 1)] if passes == 2 else [(1, 0), (0, 1)]
+        commands = [_command(draw, memories, number, form) for number, form in enumerate(forms * 2)]
+        running = cocotb.start_soon(memories.run())
+        for number, command in enumerate(commands):
+            source.send([command])
+            while len(memories.signalled) <= number:
+                await tick(dut)
+            assert memories.signalled[number] - memories.accepted[number] == cycles
+        running.cancel()
+        memories = Memories(dut, [Block(0, _rows(draw, config.rows, channels))], config, 0)
+        commands = [_command(draw, memories, number, (1, 0)) for number in range(3)]
+        running = cocotb.start_soon(memories.run())
+        source.send(commands)
+        while len(memories.signalled) < len(commands):
+            await tick(dut)
+        assert memories.accepted[1] - memories.accepted[0] == next_cycles
+        running.cancel()
+
+
+def _rows(draw, rows: int, channels: int) -> np.ndarray:
+    kinds = [
+        lambda: np.zeros(channels),
+        lambda: np.full(channels, draw.integers(-32768, 32768)),
+        lambda: np.full(channels, -32768),
+        lambda: draw.choice([-32768, 32767], channels),
+        lambda: draw.integers(-32768, 32768) + draw.integers(-1, 2, channels),  # tiny variance
+        lambda: np.where(np.arange(channels) == draw.integers(channels), 32767, 0),
+        lambda: draw.normal(draw.normal(0, 300), 10 ** draw.uniform(0, 4.5), channels),
+        lambda: draw.normal(0, 1000, channels) + np.where(np.arange(channels) == 0, 30000, 0),
+    ]
+    made = np.array([kinds[draw.integers(len(kinds))]() for _ in range(rows)])
+    return golden.saturate(np.rint(made).astype(np.int64), 16)
+
+
+def _command(draw, memories: Memories, number: int, form: tuple[int, int] | None = None) -> int:
+    """A random command's payload; adds what it needs and what it must write, and does its work on the blocks."""
+    config, blocks = memories.config, memories.blocks
+    source = blocks[draw.integers(len(blocks))]
+    channels = source.rows.shape[1]
+    beats = -(-channels // config.drain_columns)
+    targets = [block for block in blocks if block.rows.shape[1] == channels]
+    target = source if draw.random() < 0.4 else targets[draw.integers(len(targets))]
+    out8, out16 = form or ((1, 0), (0, 1), (1, 1))[draw.integers(3)]
+    eps = int(draw.choice([1, 2**32 - 1, draw.integers(1, 2**32), draw.integers(1, 2**16)]))
+    act, norm = int(draw.integers(0, 1 << 19)), number * 2 * config.max_hidden
+    fields = {"out8": out8, "out16": out16, "beats": beats, "channels": channels, "eps": eps, "src": source.address}
+    fields |= {"act": act, "res": target.address, "norm": norm, "wait": int(draw.integers(1 << 12))}
+    for port, bits, wanted, address in (("act", 8, out8, act), ("res", 16, out16, target.address)):
+        if not wanted:
+            continue
+        gamma, beta, fields[f"shift{bits}"] = _constants(draw, channels, bits)
+        rows = golden.layernorm(source.rows, gamma, beta, fields[f"shift{bits}"], eps, bits)
+        memories.expected += [(port, address + i, word) for i, word in enumerate(_words(rows, config, bits))]
+        for beat, word in enumerate(_parameter_words(gamma, beta, config)):
+            memories.norm[norm + beat] = word
+        norm += beats
+        if bits == 16:
+            target.rows = rows
+    fields["signal"] = ((SIGNAL << number % 12) | (SIGNAL << number % 12) >> 12) & 0xFFF
+    memories.signals.append((fields["signal"], len(memories.expected)))
+    return NormCommand.const(fields).as_value().value
+
+
+def _parameter_words(gamma, beta, config: CoreConfig) -> list[int]:
+    sets = [
+        NormParameters.const({"gamma": int(g), "beta": int(b)}).as_value() for g, b in zip(gamma, beta, strict=True)
+    ]
+    values = [one.value % (1 << 64) for one in sets]
+    columns = config.drain_columns
+    starts = range(0, len(values), columns)
+    return [sum(v << (64 * p) for p, v in enumerate(values[start : start + columns])) for start in starts]
+
+
+def _constants(draw, channels: int, bits: int):
+    """gamma, beta and shift: now and then the largest, mostly such that results fill ``bits`` bits."""
+    if draw.random() < 0.2:
+        gamma, beta = draw.choice([-32768, 32767], channels), draw.choice([-(2**31), 2**31 - 1], channels)
+        return gamma, beta, int(draw.integers(1, 64))
+    shift = int(draw.integers(10, 20)) + (8 if bits == 8 else 0) - 6
+    gamma = np.clip(draw.normal(1, 0.3, channels) * 2 ** (shift + bits - 13), -32768, 32767)
+    beta = draw.normal(0, 0.3, channels) * 2 ** (shift + bits - 3)
+    return np.rint(gamma).astype(np.int64), np.rint(beta).astype(np.int64), shift
