@@ -28,11 +28,12 @@ class FeedTag(data.Struct):
 class Feeder(wiring.Component):
     """Walks a command's tiles and contraction words: ``A[a + k]``, ``B[b + tile * b_n + k * b_k]``.
 
-    A tile takes ``max(k, tile_beats)`` cycles, so that its results have left the drain before those of the next tile
-    arrive, whatever the contraction length; commands follow one another without a bubble. With PROB as A operand, the
-    address is that of the ring's current slot, which then advances.
+    A tile takes ``max(k, tile_beats)`` cycles and is fed in the last ``k`` of them, so that its results have left the
+    drain before those of the next tile arrive, whatever the contraction lengths of the two; commands follow one
+    another without a bubble. The first address comes ``1 + max(0, tile_beats - k)`` cycles after the command. With
+    PROB as A operand, the address is that of the ring's current slot, which then advances.
 
-    ``context`` carries the command, with the PROB slot in ``a``, to the drain as its first words are fed.
+    ``context`` carries the command, with the PROB slot in ``a``, to the drain as the command is taken.
     """
 
     def __init__(self, config: CoreConfig):
@@ -62,10 +63,9 @@ class Feeder(wiring.Component):
         current = Signal(ArrayCommand)
         b_tile = Signal(ADDRESS_BITS)
         a_start = Signal(ADDRESS_BITS)
-        k_init = Signal(12)
-        t_init = Signal(12)
-        tiles_left, words_left, cycles_left = Signal(12), Signal(12), Signal(12)
-        feeding = Signal()
+        last_cycle = Signal(12)
+        tiles_left, cycles_left = Signal(12), Signal(12)
+        feeding, full, starts_full = Signal(), Signal(), Signal()
         first, first_tile = Signal(), Signal()
         tile_end = Signal()
         m.d.comb += [
@@ -76,7 +76,7 @@ class Feeder(wiring.Component):
                 Cat(
                     feeding,
                     first,
-                    words_left == 0,
+                    cycles_left == 0,
                     first_tile,
                     tiles_left == 0,
                     current.a_source == ASource.PROB,
@@ -91,22 +91,26 @@ class Feeder(wiring.Component):
         ]
         from_prob = command.a_source == ASource.PROB
         a_first = Signal(ADDRESS_BITS)
-        m.d.comb += a_first.eq(Mux(from_prob, Cat(Const(0, word_bits), slot), command.a))
+        cycles = Signal.like(last_cycle)
+        m.d.comb += [
+            a_first.eq(Mux(from_prob, Cat(Const(0, word_bits), slot), command.a)),
+            starts_full.eq(command.k >= beats),
+            cycles.eq(Mux(starts_full, command.k - 1, beats - 1)),
+        ]
         with m.If(start):
             m.d.sync += [
                 current.eq(command),
                 active.eq(1),
-                feeding.eq(1),
-                first.eq(1),
+                full.eq(starts_full),
+                feeding.eq(starts_full),
+                first.eq(starts_full),
                 first_tile.eq(1),
                 self.a_addr.eq(a_first),
                 a_start.eq(a_first),
                 self.b_addr.eq(command.b),
                 b_tile.eq(command.b + command.b_n),
-                k_init.eq(command.k - 1),
-                words_left.eq(command.k - 1),
-                t_init.eq(Mux(command.k < beats, beats - 1, command.k - 1)),
-                cycles_left.eq(Mux(command.k < beats, beats - 1, command.k - 1)),
+                last_cycle.eq(cycles),
+                cycles_left.eq(cycles),
                 tiles_left.eq(command.n - 1),
             ]
             with m.If(from_prob):
@@ -116,25 +120,19 @@ class Feeder(wiring.Component):
                 m.d.sync += [active.eq(0), feeding.eq(0)]
             with m.Else():
                 m.d.sync += [
-                    feeding.eq(1),
-                    first.eq(1),
+                    feeding.eq(full),
+                    first.eq(full),
                     first_tile.eq(0),
                     self.a_addr.eq(a_start),
                     self.b_addr.eq(b_tile),
                     b_tile.eq(b_tile + current.b_n),
-                    words_left.eq(k_init),
-                    cycles_left.eq(t_init),
+                    cycles_left.eq(last_cycle),
                     tiles_left.eq(tiles_left - 1),
                 ]
         with m.Elif(active):
-            m.d.sync += [
-                cycles_left.eq(cycles_left - 1),
-                first.eq(0),
-                self.a_addr.eq(self.a_addr + 1),
-                self.b_addr.eq(self.b_addr + current.b_k),
-            ]
-            with m.If(words_left == 0):
-                m.d.sync += feeding.eq(0)
-            with m.Else():
-                m.d.sync += words_left.eq(words_left - 1)
+            m.d.sync += [cycles_left.eq(cycles_left - 1), first.eq(cycles_left == current.k)]
+            with m.If(cycles_left == current.k):
+                m.d.sync += feeding.eq(1)
+            with m.If(feeding):
+                m.d.sync += [self.a_addr.eq(self.a_addr + 1), self.b_addr.eq(self.b_addr + current.b_k)]
         return m
