@@ -36,8 +36,9 @@ def _words(rows: np.ndarray, config: CoreConfig, bits: int) -> list[int]:
 class Memories:
     """RES, NORM and the write port of ACT, with stalls; checks writes and signals against those expected, in order."""
 
-    def __init__(self, dut, blocks: list[Block], config: CoreConfig, stall: float):
-        self.dut, self.blocks, self.config, self.stall = dut, blocks, config, stall
+    def __init__(self, dut, blocks: list[Block], config: CoreConfig, read_stall=0.0, write_stall=0.0):
+        self.dut, self.blocks, self.config = dut, blocks, config
+        self.read_stall, self.write_stall = read_stall, write_stall
         self.res = {block.address + i: w for block in blocks for i, w in enumerate(_words(block.rows, config, 16))}
         self.norm: dict[int, int] = {}
         self.expected: list[tuple[str, int, int]] = []  # port, address, word
@@ -47,14 +48,15 @@ class Memories:
         self.accepted: list[int] = []  # cycles
         self.signalled: list[int] = []
 
-    def _go(self) -> bool:
-        return self.random.random() >= self.stall
+    def _ready(self, stall: float) -> bool:
+        return self.random.random() >= stall
 
     async def run(self) -> None:
         dut, edge = self.dut, RisingEdge(self.dut.clk)
         res_word, norm_word, waiting = None, 0, None
         while True:
-            dut.res_read_ready.value, dut.act_ready.value, dut.res_ready.value = self._go(), self._go(), self._go()
+            dut.res_read_ready.value = self._ready(self.read_stall)
+            dut.act_ready.value, dut.res_ready.value = self._ready(self.write_stall), self._ready(self.write_stall)
             await edge
             self.cycle += 1
             if int(dut.command__valid.value) and int(dut.command__ready.value):
@@ -90,8 +92,8 @@ class Memories:
 
 
 @cocotb.test()
-@cocotb.parametrize(stall=[0.0, 0.3, 0.7])
-async def equals_golden(dut, stall):
+@cocotb.parametrize((("read_stall", "write_stall"), [(0, 0), (0.3, 0.3), (0, 0.8), (0.8, 0)]))
+async def equals_golden(dut, read_stall, write_stall):
     """Corner rows and random ones, both forms and either, in place or not, a command on the results of another."""
     params = parameters()
     config, draw = CoreConfig(**params["config"]), rng()
@@ -99,11 +101,11 @@ async def equals_golden(dut, stall):
     for channels in params["channels"] * 2:
         blocks.append(Block(address, _rows(draw, config.rows, channels)))
         address += -(-channels // config.drain_columns)
-    memories = Memories(dut, blocks, config, stall)
+    memories = Memories(dut, blocks, config, read_stall, write_stall)
     commands = [_command(draw, memories, number) for number in range(params["commands"])]
     await start(dut)
     cocotb.start_soon(memories.run())
-    StreamSource(dut, "command", stall=stall).send(commands)
+    StreamSource(dut, "command", stall=read_stall).send(commands)
     while len(memories.signalled) < len(commands):
         await tick(dut, 20)
     await tick(dut, 100)
@@ -119,7 +121,7 @@ async def takes_the_cycles_it_says(dut):
     await start(dut)
     source = StreamSource(dut, "command", stall=0)
     for channels, passes, cycles, next_cycles in params["cycles"]:
-        memories = Memories(dut, [Block(0, _rows(draw, config.rows, channels))], config, 0)
+        memories = Memories(dut, [Block(0, _rows(draw, config.rows, channels))], config)
         forms = [(1, 1)] if passes == 2 else [(1, 0), (0, 1)]
         commands = [_command(draw, memories, number, form) for number, form in enumerate(forms * 2)]
         running = cocotb.start_soon(memories.run())
@@ -129,7 +131,7 @@ async def takes_the_cycles_it_says(dut):
                 await tick(dut)
             assert memories.signalled[number] - memories.accepted[number] == cycles
         running.cancel()
-        memories = Memories(dut, [Block(0, _rows(draw, config.rows, channels))], config, 0)
+        memories = Memories(dut, [Block(0, _rows(draw, config.rows, channels))], config)
         commands = [_command(draw, memories, number, (1, 0)) for number in range(3)]
         running = cocotb.start_soon(memories.run())
         source.send(commands)
