@@ -33,7 +33,7 @@ class Operand:
 
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
-    """What ARRAY, SOFTMAX, NORM and STORE share: synchronisation, and a ``tag`` that the assembler only carries along."""
+    """What ARRAY, SOFTMAX, NORM and STORE share: synchronisation, and a ``tag`` that is only carried along."""
 
     lag: int = 0
     wait: tuple[Semaphore, ...] = ()

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gen import tensors
 from gen.assembler import listing, pack
 from gen.errors import InputError
-from gen.tensors import Slice, Tag
+from gen.tensors import STREAMS, Slice, Tag
 from hw import isa
 from hw.config import CoreConfig
 from hw.isa import Target
@@ -163,17 +163,21 @@ class Image:
         self._check_tokens(tokens)
         return tensors.slices(self.program, self.tags, self.config, tokens)
 
-    def collect(
-        self, tokens: int, drain_beats: IntArray, softmax_beats: IntArray, norm_beats: IntArray
-    ) -> dict[str, IntArray]:
-        """Named tensors of one pass from the beats that the drain, softmax and norm engines wrote, in order.
+    def stream_beats(self, tokens: int) -> dict[str, int]:
+        """Beats of one pass in each of :data:`gen.tensors.STREAMS`."""
+        counts = dict.fromkeys(STREAMS, 0)
+        for part in self.slices(tokens):
+            counts[part.stream] += part.beats
+        return counts
 
-        Each argument is [beats, lanes], element p * rows + r of a beat at that lane: drained results after activation
-        or residual (raw scores for Q.K), exponentials, and normalised values (of a NORM with both forms: all its
-        8-bit beats, then its 16-bit beats). Compare with :func:`gen.tensors.differences`.
+    def collect(self, tokens: int, streams: Mapping[str, IntArray]) -> dict[str, IntArray]:
+        """Named tensors of one pass from what the core's probes showed, in order.
+
+        ``streams``: [beats, lanes] integers under the names of :data:`gen.tensors.STREAMS`: ``drain`` (after activation
+        or residual), ``score`` (raw), ``softmax`` (exponentials), ``norm8`` and ``norm16``. Compare the result with
+        :func:`gen.tensors.differences`.
         """
-        beats = {"drain": drain_beats, "softmax": softmax_beats, "norm": norm_beats}
-        collected = tensors.gather(self.slices(tokens), beats, self.config)
+        collected = tensors.gather(self.slices(tokens), streams, self.config)
         output = collected[self.result]
         return collected | {"output": output[0] if self.output.logits else output}
 

@@ -9,13 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw.config import CoreConfig
-from hw.isa import Opcode
+from hw.isa import Format, Opcode
 from sim.golden import IntArray
 from sim.sequence import commands
 
-__all__ = ["Slice", "Tag", "differences", "gather", "slices"]
+__all__ = ["STREAMS", "Slice", "Tag", "differences", "gather", "slices"]
 
-STREAMS = {Opcode.ARRAY: "drain", Opcode.SOFTMAX: "softmax", Opcode.NORM: "norm"}
+STREAMS = {
+    "drain": (16, True),
+    "score": (32, True),
+    "softmax": (8, False),
+    "norm8": (8, True),
+    "norm16": (16, True),
+}
+"""Streams of beats that the core's probes of these names show: bits of a lane, and whether it is signed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +31,8 @@ class Tag:
 
     A beat stream holds ``groups`` groups of ``stride`` columns, the first ``width`` of each being the tensor's.
     ``head``: the outer loop index is the head, which owns that group of the tensor alone. ``keys``: columns are keys,
-    and the tensor is [heads, tokens, tokens]. ``names`` has two entries where a NORM makes both forms. ``first_row``: only
-    the first token's row is meant.
+    and the tensor is [heads, tokens, tokens]. ``first_row``: only the first token's row is meant. ``names`` has two
+    entries where a NORM makes both forms.
     """
 
     names: tuple[str, ...]
@@ -63,21 +70,22 @@ class Slice:
 
 def slices(program: Sequence[int], tags: Mapping[int, Tag], config: CoreConfig, tokens: int) -> list[Slice]:
     """The slice that each command makes, in program order (two for a NORM that writes both forms)."""
-    position = dict.fromkeys(STREAMS.values(), 0)
+    position = dict.fromkeys(STREAMS, 0)
     made = []
     for command in commands(program, config, tokens):
         tag = tags.get(command.address)
-        if tag is None or command.engine not in STREAMS:
+        if tag is None:
             continue
-        stream = STREAMS[command.engine]
         if command.engine == Opcode.ARRAY:
+            streams = ["score" if command.result == Format.SCORE else "drain"]
             beats = command.n * config.tile_beats
         elif command.engine == Opcode.SOFTMAX:
-            beats = -(-tokens // config.depth) * config.word_beats
+            streams, beats = ["softmax"], -(-tokens // config.depth) * config.word_beats
         else:
+            streams = ["norm8"] * command.out8 + ["norm16"] * command.out16
             beats = command.beats
         row = command.j * config.rows
-        for name in tag.names:
+        for stream, name in zip(streams, tag.names, strict=True):
             made.append(
                 Slice(
                     stream=stream,
@@ -99,7 +107,7 @@ def slices(program: Sequence[int], tags: Mapping[int, Tag], config: CoreConfig, 
 
 
 def gather(parts: Iterable[Slice], beats: Mapping[str, IntArray], config: CoreConfig) -> dict[str, IntArray]:
-    """Named tensors from ``beats["drain" | "softmax" | "norm"]``, each [beats, lanes] in the order they were made.
+    """Named tensors from the :data:`STREAMS`, each [beats, lanes], element p * rows + r, in the order they were made.
 
     A tensor that is made for the first token alone has one row.
 
@@ -110,9 +118,9 @@ def gather(parts: Iterable[Slice], beats: Mapping[str, IntArray], config: CoreCo
     """
     parts = list(parts)
     lanes = config.lanes
-    for stream in STREAMS.values():
+    for stream in STREAMS:
         expected = sum(p.beats for p in parts if p.stream == stream)
-        found = np.asarray(beats[stream])
+        found = np.asarray(beats.get(stream, ()))
         if len(found) != expected or (expected and found.shape[1:] != (lanes,)):
             raise ValueError(f"{stream} must have {expected} beats of {lanes} lanes, not {found.shape}")
     pieces: dict[str, list[tuple[Slice, IntArray]]] = {}

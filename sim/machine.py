@@ -58,18 +58,22 @@ def memory_words(config: CoreConfig) -> dict[str, int]:
 
 @dataclass
 class Frame:
-    """What one pass of the program made: stream words, and one row of lanes for every beat of each engine."""
+    """What one pass of the program made."""
 
     output: list[int] = field(default_factory=list)
+    """Words of the output stream."""
     last: list[int] = field(default_factory=list)
     """Indices of the output words that carry tlast."""
-    drain: list[IntArray] = field(default_factory=list)
-    softmax: list[IntArray] = field(default_factory=list)
-    norm: list[IntArray] = field(default_factory=list)
+    streams: dict[str, list[IntArray]] = field(default_factory=dict)
+    """Beats [beats, lanes] by command, under the names of the core's probes: drain, score, softmax, norm8, norm16."""
 
-    def beats(self, engine: str) -> IntArray:
-        """Beats [beats, lanes] of ``drain``, ``softmax`` or ``norm``."""
-        return np.concatenate(getattr(self, engine) or [np.zeros((0, 1), np.int64)])
+    def add(self, stream: str, beats: IntArray) -> None:
+        """Log one command's beats."""
+        self.streams.setdefault(stream, []).append(beats)
+
+    def beats(self) -> dict[str, IntArray]:
+        """All beats of each stream."""
+        return {stream: np.concatenate(parts) for stream, parts in self.streams.items()}
 
 
 class Machine:
@@ -231,10 +235,10 @@ class Machine:
             slot = self._advance("score")
             self._touch("write", "SCORE", slot)
             self._scores[slot][:, : acc.shape[1]] = acc
-            frame.drain.append(self._to_beats(acc))
+            frame.add("score", self._to_beats(acc))
             return
         beats = self._to_beats(self._formatted(command, acc, slot))
-        frame.drain.append(beats)
+        frame.add("drain", beats)
         self._write(command, beats)
 
     def _formatted(self, command: Command, acc: IntArray, slot: int) -> IntArray:
@@ -325,10 +329,9 @@ class Machine:
         exps[:, :tokens] = golden.exponential(index, c.exp)
         self._probs[slot][:, :keys] = exps
         self._scales[slot] = golden.row_scale(exps.sum(1), head.out_mult, head.out_shift)
-        frame.softmax.append(self._to_beats(exps))
+        frame.add("softmax", self._to_beats(exps))
 
     def _norm(self, command: Command, tokens: int, frame: Frame) -> None:
-        c = self.config
         h = self._residual(command.src, command.beats)
         forms = command.out8 + command.out16
         words = self.memory["NORM"][self._span("NORM", command.norm, forms * command.beats)]
@@ -341,12 +344,12 @@ class Machine:
         width = h.shape[1]
         if command.out8:
             y = golden.saturate(golden.shift_round(t * gamma[:width] + beta[:width], command.shift8), 8)
-            frame.norm.append(self._to_beats(y))
+            frame.add("norm8", self._to_beats(y))
             self._write_act(command.act, self._to_beats(y))
             gamma, beta = gamma[width:], beta[width:]
         if command.out16:
             y = golden.saturate(golden.shift_round(t * gamma + beta, command.shift16), 16)
-            frame.norm.append(self._to_beats(y))
+            frame.add("norm16", self._to_beats(y))
             self._write_res(command.res, self._to_beats(y))
 
     def _store(self, command: Command, tokens: int, frame: Frame) -> None:
