@@ -10,10 +10,10 @@ from hw.softmax import SoftmaxEngine
 from sim.runner import run_cocotb
 
 CONFIGS = {
-    "4x4x8": (CoreConfig(rows=4, cols=4, depth=8, max_tokens=36), [1, 17, 36]),
+    "4x4x8": (CoreConfig(rows=4, cols=4, depth=8, max_tokens=40), [1, 17, 40]),
     "1x16x8": (CoreConfig(rows=1, cols=16, depth=8, drain_columns=4, max_tokens=50, exp="ibert"), [1, 13, 50]),
     "8x8x16": (CoreConfig(rows=8, cols=8, depth=16, drain_columns=2, max_tokens=64, slots=2), [1, 33, 64]),
-    "2x2x4": (CoreConfig(rows=2, cols=2, depth=4, max_tokens=23, slots=8, head_words=12), [1, 7, 23]),
+    "2x2x4": (CoreConfig(rows=2, cols=2, depth=4, max_tokens=23, slots=8, head_words=12), [1, 7, 20, 23]),
     "1x8x8": (CoreConfig(rows=1, cols=8, depth=8, drain_columns=8, max_tokens=8), [1, 5, 8]),  # one beat in all
 }
 
