@@ -17,8 +17,9 @@ __all__ = ["CELLS", "YosysMissing", "to_verilog"]
 CELLS = Path(__file__).parent / "cells"
 """The hand-written Verilog modules that components instantiate, one file each."""
 
-_MODULE = re.compile(r"^module (\S+)(.*?\n)endmodule\n", re.MULTILINE | re.DOTALL)
-_INSTANCE = re.compile(r"^  (\\\S+)(?=  ?\S+ \($)", re.MULTILINE)
+_MODULE = re.compile(r"^module (\\\S+(?= )|\w+) ?\((.*?)\);\n(.*?\n)endmodule\n", re.MULTILINE | re.DOTALL)
+_DECLARATION = re.compile(r"^(?:  \(\*.*\*\)\n)*  (?:input|output|wire|reg)\b.*;\n", re.MULTILINE)
+_INSTANCE = re.compile(r"(?<=^  )(\\\S+)(?=\s+\S+\s+\($)", re.MULTILINE)
 _AUTO_NAME = re.compile(r"\\\$auto\$\S+")  # carries a line number of the Yosys sources
 _CELL_NAME = re.compile(r"^\s*module\s+(\w+)", re.MULTILINE)
 
@@ -57,28 +58,36 @@ def to_verilog(component: wiring.Component, *, name: str = "top", header: str = 
     return "\n".join(parts)
 
 
-def _share(modules: list[tuple[str, str]]) -> str:
+def _share(modules: list[tuple[str, str, str]]) -> str:
     """The modules, each distinct one once: Amaranth emits one for each instance, 128 equal multipliers say.
 
     Tools then see (and compile, and people read) each only once. A module's first instance gives it its name.
     """
-    bodies = dict(modules)
-    kept: dict[str, str] = {}  # body -> name
+    emitted = {name: (ports, body) for name, ports, body in modules}
+    kept: dict[str, str] = {}  # text after the name -> name
     names: dict[str, str] = {}  # name as emitted -> name kept
 
     def keep(name: str) -> str:
-        if name not in bodies:
+        if name not in emitted:
             return name  # a cell
         if name not in names:
-            body = _INSTANCE.sub(lambda match: keep(match[1]), bodies[name])
+            ports, body = emitted[name]
+            body = _INSTANCE.sub(lambda match: keep(match[1]), body)
             autos: dict[str, int] = {}
             body = _AUTO_NAME.sub(lambda match: f"\\$auto${autos.setdefault(match[0], len(autos) + 1)}", body)
-            names[name] = kept.setdefault(body, name)
+            names[name] = kept.setdefault(_in_order(ports, body), name)
         return names[name]
 
-    for name in bodies:
+    for name in emitted:
         keep(name)
-    return "\n".join(f"module {name}{body}endmodule\n" for body, name in kept.items())
+    return "\n".join(f"module {name}{text}endmodule\n" for text, name in kept.items())
+
+
+def _in_order(ports: str, body: str) -> str:
+    """Ports and declarations sorted: their order, which varies between equal modules, has no meaning."""
+    names = sorted(ports.split(", "), key=lambda port: (port not in ("clk", "rst"), port))
+    declarations = sorted(match[0] for match in _DECLARATION.finditer(body))
+    return f" ({', '.join(names)});\n" + "".join(declarations) + _DECLARATION.sub("", body)
 
 
 def _cells(text: str) -> Iterator[str]:

@@ -136,7 +136,7 @@ def pack(lanes: npt.ArrayLike, bits: int) -> list[int]:
     if values.size and not (low <= values.min() and values.max() <= high):
         raise ValueError(f"{values.min()}..{values.max()} does not fit in {bits} bits")
     split = (values[:, :, None] >> np.arange(bits)) & 1
-    rows = np.packbits(split.reshape(len(values), -1).astype(np.uint8), axis=1, bitorder="little")
+    rows = np.packbits(split.reshape(len(values), values.shape[1] * bits).astype(np.uint8), axis=1, bitorder="little")
     return [int.from_bytes(row.tobytes(), "little") for row in rows]
 
 

@@ -134,16 +134,8 @@ def lint(verilog: str, *, top: str = "top", control: str = "") -> list[str]:
     tool = verilator()
     with tempfile.TemporaryDirectory() as folder:
         sources = _write_sources(Path(folder), verilog, control)
-        command = [
-            str(tool.program),
-            "--lint-only",
-            "-Wall",
-            "-Wno-fatal",
-            "--no-timing",
-            "--top-module",
-            top,
-            *sources,
-        ]
+        command = [str(tool.program), "--lint-only", "-Wall", "-Wno-fatal", "--no-timing", "--top-module", top]
+        command += ["-Wno-DECLFILENAME", *sources]  # all modules are in one file
         result = subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True, check=False)
     return re.findall(r"^%(?:Warning|Error)(?:.*\n?)(?:^ .*\n?)*", result.stderr, re.MULTILINE)
 
@@ -193,7 +185,6 @@ def build(
     key = [sources, top, _OPTIONS, list(options), flags, list(link), shared, waves, tool.version, cxx, cxx_version]
 
     def make(folder: Path) -> None:
-        runtime = _runtime(tuple(flags), waves)
         if progress:
             progress("verilating")
         command = [str(tool.program), "--cc", "--no-timing", "--top-module", top, "--prefix", "Vtop", "--Mdir", "model"]
@@ -205,6 +196,7 @@ def build(
         (folder / "model" / "all.cpp").write_text("".join(f'#include "{unit}"\n' for unit in units), encoding="utf-8")
         if progress:
             progress("compiling")
+        runtime = _runtime(tuple(flags), waves)
         defines = _defines(waves)
         header = ["-include", str(runtime / "runtime.h")]
         _run(

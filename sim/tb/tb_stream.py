@@ -10,7 +10,7 @@ from sim.tb import parameters, rng, start, tick
 @cocotb.test()
 async def keeps_every_word_in_order(dut):
     """Under every mix of stalls."""
-    await start(dut)
+    await start(dut, limit=20_000)
     words = _words(1000)
     source = StreamSource(dut, "i", stall=parameters()["source_stall"])
     sink = StreamSink(dut, "o", stall=parameters()["sink_stall"])
