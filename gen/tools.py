@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds and runs the external tools: one log file each, and they stop when we do."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gen.errors import InputError
+
+__all__ = ["Job", "ToolFailed", "find", "run", "run_all"]
+
+_POLL_S = 0.1
+
+
+class ToolFailed(RuntimeError):
+    """An external tool stopped with an error or without its whole result. The message is one line."""
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.split()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run of a tool in ``folder``, which logs to ``log`` there; what it prints goes to ``output``.
+
+    Paths among ``arguments`` must be relative to ``folder``: the WebAssembly tools see a private ``/tmp``. A tool that
+    writes its log by itself needs two names, for another only ``log`` is given.
+    """
+
+    tool: str
+    arguments: Sequence[str]
+    folder: Path
+    log: str
+    output: str = ""
+
+
+def find(tool: str) -> str:
+    """The program ``tool``, beside the running Python or on ``PATH``.
+
+    Raises
+    ------
+    InputError
+        If it is not installed.
+    """
+    beside = shutil.which(tool, path=str(Path(sys.executable).parent))
+    found = beside or shutil.which(tool)
+    if found is None:
+        raise InputError(f"{tool}: not installed; run 'make setup' (it comes from requirements.lock)")
+    return found
+
+
+def run(job: Job, progress: Callable[[str], None] | None = None) -> None:
+    """Runs one job; see :func:`run_all`."""
+    run_all([job], progress=progress)
+
+
+def run_all(jobs: Sequence[Job], *, parallel: int = 1, progress: Callable[[str], None] | None = None) -> None:
+    """Runs every job, ``parallel`` at a time; ``progress`` is told the newest line of a log now and then.
+
+    Whatever ends it early (an error, Ctrl-C) also ends the tools that still run.
+
+    Raises
+    ------
+    InputError
+        If a tool is not installed.
+    ToolFailed
+        If one ends with another status than 0; shows the last line of its log and where the rest is.
+    """
+    programs = [find(job.tool) for job in jobs]
+    waiting = list(zip(jobs, programs, strict=True))[::-1]
+    running: list[tuple[Job, subprocess.Popen]] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < parallel:
+                job, program = waiting.pop()
+                with (job.folder / (job.output or job.log)).open("wb") as log:
+                    command = [program, *job.arguments]
+                    process = subprocess.Popen(
+                        command, cwd=job.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+                    )
+                running.append((job, process))
+            time.sleep(_POLL_S)
+            for job, process in running:
+                if process.poll():
+                    raise ToolFailed(f"{job.tool}: stopped with status {process.returncode} ({_last_line(job)})")
+                if progress:
+                    progress(_last_line(job))
+            running = [(job, process) for job, process in running if process.returncode is None]
+    finally:
+        for _, process in running:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def _last_line(job: Job) -> str:
+    """The last line of a log that says something, an error before anything else."""
+    lines = []
+    for name in filter(None, (job.output, job.log)):
+        if (job.folder / name).exists():
+            with (job.folder / name).open("rb") as log:
+                log.seek(0, 2)
+                log.seek(max(0, log.tell() - 4000))
+                lines += [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    return (errors or lines or ["no output"])[-1][:200]
