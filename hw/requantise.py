@@ -6,6 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .multiplier import WideMultiplier
+from .reciprocal import delay
 
 __all__ = ["Requantiser", "RoundingShifter", "saturate_signed", "saturate_unsigned"]
 
@@ -74,16 +75,24 @@ class RoundingShifter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Bytes first, saturated to what a shift by at most 7 more can bring into 17 bits.
-        last = self.width - 1
-        by_bytes = [saturate_signed(self.p >> min(8 * k, last), 24) for k in range(self.max_amount // 8 + 1)]
+        # Bytes first. Of what is left, 24 bits can come into the 17 by a shift of at most 7 more; if the others are
+        # not all copies of the sign, the result is beyond its limits.
         coarse, fine = Signal(signed(24), reset_less=True), Signal(3, reset_less=True)
-        m.d.sync += [coarse.eq(Array(by_bytes)[self.amount[3:]]), fine.eq(self.amount[:3])]
-        shifted, clamped = Signal(signed(24), reset_less=True), Signal(signed(17), reset_less=True)
-        rounded = Signal(signed(17), reset_less=True)
+        shifted = Signal(signed(24), reset_less=True)
+        clamped, rounded = Signal(signed(17), reset_less=True), Signal(signed(17), reset_less=True)
+        slices, beyond = [], []
+        for low in range(0, self.max_amount + 1, 8):
+            slices.append((self.p >> min(low, self.width - 1)).as_signed()[:24])
+            others = self.p[low + 23 :]
+            beyond.append(others.any() & ~others.all())
+        sign, over = delay(m, self.p[-1], 2, name="sign"), Signal(reset_less=True)
+        limit = Cat((~sign).replicate(16), sign).as_signed()
         m.d.sync += [
+            coarse.eq(Array(slices)[self.amount[3:]]),
+            over.eq(Array(beyond)[self.amount[3:]]),
+            fine.eq(self.amount[:3]),
             shifted.eq(coarse >> fine),
-            clamped.eq(saturate_signed(shifted, 17)),
+            clamped.eq(Mux(delay(m, over, 1, name="over") | (shifted != shifted[:17].as_signed()), limit, shifted)),
             rounded.eq((clamped + 1) >> 1),
         ]
         m.d.comb += self.value.eq(rounded)
@@ -139,12 +148,7 @@ class Requantiser(wiring.Component):
         m.d.sync += [total.eq(self.acc + self.bias), mult.eq(self.mult)]
         m.d.comb += [product.a.eq(total), product.b.eq(mult)]
 
-        amount = (self.shift - 1)[:6]
-        for stage in range(1 + WideMultiplier.LATENCY):
-            delayed = Signal(6, name=f"amount{stage}", reset_less=True)
-            m.d.sync += delayed.eq(amount)
-            amount = delayed
-
+        amount = delay(m, (self.shift - 1)[:6], 1 + WideMultiplier.LATENCY, name="amount")
         m.submodules.shifter = shifter = RoundingShifter(width=len(product.p))
         m.d.comb += [shifter.p.eq(product.p), shifter.amount.eq(amount), self.value.eq(shifter.value)]
         return m
