@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tensor memory reads what was written, across its banks."""
 
+import gc
+
 import pytest
 
 from hw.memory import READ_LATENCY, TensorMemory
@@ -25,8 +27,10 @@ def test_tensor_memory(depth, lanes, granularity, filled):
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*created but never used")  # Amaranth's, of the component that was refused
 def test_tensor_memory_refuses():
     with pytest.raises(ValueError, match="Memory depth must be positive, not 0"):
         TensorMemory(depth=0, lanes=1, granularity=8)
     with pytest.raises(ValueError, match="Initial contents must fit in 2 words, not 3"):
         TensorMemory(depth=2, lanes=1, granularity=8, init=[1, 2, 3])
+    gc.collect()
