@@ -14,7 +14,10 @@ with :mod:`sim.order`:
 
 from __future__ import annotations
 
-from gen.assembler import Array, Loop, Operand, Softmax, assemble
+from collections.abc import Callable
+
+from gen.assembler import Array, Instruction, Loop, Operand, Softmax, assemble
+from gen.engines import Latencies, Simulation
 from gen.errors import InputError
 from gen.image import Image, OutputPort
 from gen.layout import Placed, ceil_div, check_model
@@ -36,16 +39,17 @@ class _Compiler(Schedule):
         block: Attention,
         prefix: str,
         *,
+        makers: tuple[Instruction, ...] = (),
         wait: tuple[Semaphore, ...],
         wait_first: bool = False,
         input_free: str | None = None,
     ) -> Placed:
         """Q, K, V and the attention pipeline; returns the output projection, for the caller to schedule.
 
-        ``input_free``: which command's ``key_first``, ``key_last`` or ``query_last`` end frees the input region.
+        ``makers`` make the rows. ``input_free``: the last "keys" or "queries" free the input region.
         """
         y, c = self.layout, self.config
-        model, heads = self.model, self.layout.heads
+        heads = self.layout.heads
         groups = {"groups": heads.count, "stride": heads.stride}
         width = heads.width
         q, k, v = (y.linear(w, outputs=heads) for w in (block.q, block.k, block.v))
@@ -53,8 +57,9 @@ class _Compiler(Schedule):
         head = y.head_constants(block)
         x = self.act_words(self.x, y.hidden_words)
         key_split, value_split = c.cols // c.rows, c.depth // c.rows  # row blocks of a KV word
-        frees = {"signal": (Semaphore.INPUT_FREE,)}
-        self.loop(
+        frees = {"signal": (Semaphore.INPUT_FREE,), "signal_when": When.LAST}
+        self.rows_loop(
+            makers,
             self.linear(
                 k,
                 f"{prefix}k",
@@ -67,8 +72,7 @@ class _Compiler(Schedule):
                 out_step=y.key_blocks * key_split,
                 wait=wait,
                 wait_first=wait_first,
-                **(frees if input_free in ("key_first", "key_last") else {}),
-                signal_when=When.FIRST if input_free == "key_first" else When.LAST,
+                **(frees if input_free == "keys" else {}),
             ),
             self.linear(
                 v,
@@ -92,15 +96,20 @@ class _Compiler(Schedule):
                 a=x,
                 result=Format.INT8,
                 out=self.act_beats(self.q, y.inner_words),
-                **(frees if input_free == "query_last" else {}),
-                signal_when=When.LAST,
+                **(frees if input_free == "queries" else {}),
             )
         )
+        self.program.append(self.attention_loop(prefix, head, self.lag))
+        return o
+
+    def attention_loop(self, prefix: str, head: int, lag: int) -> Loop:
+        """Scores, softmax and P.V of all heads and row blocks as one pipeline; ``head``: the layer's HEAD address."""
+        y, c, heads = self.layout, self.config, self.layout.heads
         head_words, head_beats = heads.stride // c.depth, heads.stride // c.drain_columns
         rows = self.act_beats(self.q, y.inner_words)
         scores = Array(
             n=None,
-            k=ceil_div(width, c.depth),
+            k=ceil_div(heads.width, c.depth),
             a=Operand(self.q, head_words, y.inner_words),
             b=Operand(self.keys, head_words * y.key_blocks),
             b_n=1,
@@ -119,7 +128,7 @@ class _Compiler(Schedule):
             tag=Tag(names=(f"{prefix}exp",), head=True, keys=True),
         )
         product = Array(
-            n=ceil_div(width, c.cols),
+            n=ceil_div(heads.width, c.cols),
             k=None,
             a=Operand(),
             a_source=ASource.PROB,
@@ -131,23 +140,20 @@ class _Compiler(Schedule):
             result=Format.INT8,
             row_scale=True,
             out=Operand(rows.base, head_beats, rows.inner),
-            lag=self.lag,
+            lag=lag,
             wait=(Semaphore.PROB_FULL,),
             signal=(Semaphore.PROB_FREE,),
-            tag=Tag(names=(f"{prefix}o",), width=width, head=True),
+            tag=Tag(names=(f"{prefix}o",), width=heads.width, head=True),
         )
-        self.program.append(Loop(outer=model.heads, lag=self.lag, body=(scores, product, softmax)))
-        return o
+        return Loop(outer=self.model.heads, lag=lag, body=(scores, product, softmax))
 
-    def entry(self) -> None:
-        """From the input region to the first layer's operands x (and residual rows h)."""
+    def entry(self) -> tuple[Instruction, ...]:
+        """What makes the first layer's operands x (and residual rows h) of the input."""
         y, model = self.layout, self.model
         waits = (Semaphore.INPUT_FULL,)
         if self.patches:
-            placed = y.linear(model.input.linear)
-            # Rows leave from h, which this overwrites; logits have a place of their own.
-            first = self.linear(
-                placed,
+            embedding = self.linear(
+                y.linear(model.input.linear),
                 "embedding",
                 model.hidden,
                 a=self.act_words(self.input.address, self.input.words),
@@ -157,120 +163,103 @@ class _Compiler(Schedule):
                 out=self.rows(self.h),
                 res=self.rows(self.position),
                 add=True,
+                # Rows leave from h, which this overwrites; logits have a place of their own.
                 wait=waits if self.logits else (*waits, Semaphore.OUTPUT_FREE),
                 wait_first=True,
                 signal=(Semaphore.SUM_FULL,),
             )
-            self.loop(first, self.norm8(model.layers[0].norm1, "layer0.norm1"))
-        elif self.pre:
-            self.loop(
-                self.norm(
-                    model.layers[0].norm1,
-                    ("layer0.norm1", None),
-                    src=self.input.address,
-                    x=self.x,
-                    wait=waits,
-                    wait_first=True,
-                    signal=(Semaphore.NORM_FULL,),
-                )
-            )
-        else:
-            # The previous result must have left: until then the last layer may be at work on h.
-            self.loop(
-                self.norm(
-                    model.input.norm,
-                    ("embedding.norm", "embedding.norm.residual"),
-                    src=self.input.address,
-                    x=self.x,
-                    wait=(*waits, Semaphore.OUTPUT_FREE),
-                    wait_first=True,
-                    signal=(Semaphore.NORM_FULL,),
-                )
-            )
+            return embedding, self.norm8(model.layers[0].norm1, "layer0.norm1")
+        common = {"src": self.input.address, "x": self.x, "wait_first": True, "signal": (Semaphore.NORM_FULL,)}
+        if self.pre:
+            return (self.norm(model.layers[0].norm1, ("layer0.norm1", None), wait=waits, **common),)
+        # The previous result must have left: until then the last layer may be at work on h.
+        names = ("embedding.norm", "embedding.norm.residual")
+        return (self.norm(model.input.norm, names, wait=(*waits, Semaphore.OUTPUT_FREE), **common),)
 
-    def layer(self, index: int) -> None:
-        """One encoder layer, and what follows the last."""
+    def layer(self, index: int, makers: tuple[Instruction, ...]) -> tuple[Instruction, ...]:
+        """One encoder layer on the rows of ``makers``; returns what makes those of the next layer."""
         y, model = self.layout, self.model
         layer, p = model.layers[index], f"layer{index}."
-        first, last = index == 0, index == len(model.layers) - 1
-        residual_input = self.input.kind == "residual" and self.pre
-        free = "key_first" if self.patches else None if self.pre else "key_last"
-        o = self.attention(layer.attention, p, wait=(Semaphore.NORM_FULL,), input_free=free if first else None)
-        from_input = first and residual_input
-        self.loop(
-            self.residual(
-                o,
-                f"{p}residual1",
-                a=self.act_words(self.q, y.inner_words),
-                src=self.input.address if from_input else None,
-                # Rows that leave from h must have left before it is overwritten.
-                wait=(Semaphore.OUTPUT_FREE,) if from_input and not self.logits else (),
-                wait_first=True,
-                signal=(Semaphore.SUM_FULL,),
-            ),
-            self.norm8(
-                layer.norm1 if not self.pre else layer.norm2,
-                f"{p}norm1" if not self.pre else f"{p}norm2",
-                x=self.x_ffn,
-                both=not self.pre,
-            ),
+        rows_enter = index == 0 and self.input.kind == "residual"
+        from_input = rows_enter and self.pre  # the residual stream is still in the input region
+        o = self.attention(
+            layer.attention,
+            p,
+            makers=makers,
+            wait=(Semaphore.NORM_FULL,),
+            input_free="keys" if index == 0 and not from_input else None,
         )
-        up = self.layout.linear(
-            layer.ffn.up, bank=layer.ffn.activation.bank if layer.ffn.activation.kind == "table" else None
+        sums = self.residual(
+            o,
+            f"{p}residual1",
+            a=self.act_words(self.q, y.inner_words),
+            src=self.input.address if from_input else None,
+            # Rows that leave from h must have left before it is overwritten.
+            wait=(Semaphore.OUTPUT_FREE,) if from_input and not self.logits else (),
+            wait_first=True,
+            signal=(Semaphore.SUM_FULL,),
         )
-        self.loop(
+        norm, name = (layer.norm2, f"{p}norm2") if self.pre else (layer.norm1, f"{p}norm1")
+        activation = layer.ffn.activation
+        up = y.linear(layer.ffn.up, bank=activation.bank if activation.kind == "table" else None)
+        self.rows_loop(
+            (sums, self.norm8(norm, name, x=self.x_ffn, both=not self.pre)),
             self.activated(
                 up,
-                layer.ffn.activation,
+                activation,
                 f"{p}hidden",
                 model.ffn,
                 a=self.act_words(self.x_ffn, y.hidden_words),
                 out=self.act_beats(self.hidden, y.ffn_words),
                 wait=(Semaphore.NORM_FULL,),
                 signal=(Semaphore.INPUT_FREE,) if from_input else (),
-                signal_when=When.FIRST,
-            )
+                signal_when=When.LAST,
+            ),
         )
         down = y.linear(layer.ffn.down)
 
-        def sums(signal: Semaphore, when: When = When.ALWAYS) -> Array:
+        def total(signal: Semaphore, when: When = When.ALWAYS) -> Array:
             return self.residual(
                 down,
                 f"{p}residual2",
                 a=self.act_words(self.hidden, y.ffn_words),
-                a_unsigned=layer.ffn.activation.unsigned,
+                a_unsigned=activation.unsigned,
                 signal=(signal,),
                 signal_when=when,
             )
 
-        if not last:
-            following = layer.norm2 if not self.pre else model.layers[index + 1].norm1
-            name = f"{p}norm2" if not self.pre else f"layer{index + 1}.norm1"
-            self.loop(sums(Semaphore.SUM_FULL), self.norm8(following, name, both=not self.pre))
-        elif self.logits:
-            self.loop(sums(Semaphore.SUM_FULL, When.FIRST))
-            norm, name = (layer.norm2, f"{p}norm2") if not self.pre else (model.final_norm, "final_norm")
+        if index + 1 < len(model.layers):
+            norm, name = (model.layers[index + 1].norm1, f"layer{index + 1}.norm1")
+            if not self.pre:
+                norm, name = layer.norm2, f"{p}norm2"
+            return total(Semaphore.SUM_FULL), self.norm8(norm, name, both=not self.pre)
+        norm, name = (model.final_norm, "final_norm") if self.pre else (layer.norm2, f"{p}norm2")
+        if self.logits:
+            self.loop(total(Semaphore.SUM_FULL, When.FIRST))
             self.classifier(norm, name)
         else:
-            norm, name = (layer.norm2, f"{p}norm2.residual") if not self.pre else (model.final_norm, "output")
-            store = self.store(self.h, y.norm_beats)
-            if norm is None:
-                self.loop(sums(Semaphore.OUTPUT_FULL), store)
-                self.result = f"{p}residual2"
-            else:
-                self.loop(
-                    sums(Semaphore.SUM_FULL),
-                    self.norm(
-                        norm,
-                        (None, name),
-                        src=self.h,
-                        x=0,
-                        wait=(Semaphore.SUM_FULL,),
-                        signal=(Semaphore.OUTPUT_FULL,),
-                    ),
-                    store,
-                )
-                self.result = name
+            self.result_rows(norm, f"{p}norm2.residual" if not self.pre else "output", f"{p}residual2", total)
+        return ()
+
+    def result_rows(
+        self, norm: qmodel.Norm | None, normed: str, summed: str, total: Callable[[Semaphore], Array]
+    ) -> None:
+        """The last sums, their norm if there is one, and their way out."""
+        store = self.store(self.h, self.layout.norm_beats)
+        if norm is None:
+            self.loop(total(Semaphore.OUTPUT_FULL), store)
+            self.result = summed
+            return
+        wide = self.norm(
+            norm,
+            (None, normed),
+            src=self.h,
+            x=0,
+            wait=(Semaphore.SUM_FULL,),
+            signal=(Semaphore.OUTPUT_FULL,),
+        )
+        self.loop(total(Semaphore.SUM_FULL), wide, store)
+        self.result = normed
 
     def classifier(self, norm: qmodel.Norm, name: str) -> None:
         """Last norm, pooler and classifier on row block 0."""
@@ -318,7 +307,7 @@ class _Compiler(Schedule):
         """The attention block alone, int8 rows to int16 rows."""
         y = self.layout
         o = self.attention(
-            self.model.input.attention, "", wait=(Semaphore.INPUT_FULL,), wait_first=True, input_free="query_last"
+            self.model.input.attention, "", wait=(Semaphore.INPUT_FULL,), wait_first=True, input_free="queries"
         )
         self.loop(
             self.linear(
@@ -343,9 +332,9 @@ class _Compiler(Schedule):
         if self.operands:
             self.bare_attention()
         else:
-            self.entry()
+            makers = self.entry()
             for index in range(len(self.model.layers)):
-                self.layer(index)
+                makers = self.layer(index, makers)
         y = self.layout
         assembled = assemble(self.program)
         y.pools["PROG"].place(list(assembled.words))
@@ -366,11 +355,20 @@ class _Compiler(Schedule):
         )
 
 
+def _attention_cycles(compiler: _Compiler, lag: int) -> int:
+    """Predicted cycles of one layer's attention pipeline."""
+    program = assemble([compiler.attention_loop("", 0, lag)]).words
+    config = compiler.config
+    run = Simulation(program, config, compiler.model.max_tokens, Latencies.of(config))
+    run.go()
+    return max(operation.end for operation in run.operations)
+
+
 def compile_model(model: QuantModel, config: CoreConfig, *, lag: int | None = None) -> Image:
     """Compile ``model`` for a core of ``config``.
 
-    ``lag``: iterations by which P.V trails its scores, 1 .. min(slots, LAG_MAX); chosen for the fewest predicted cycles
-    unless given.
+    ``lag``: iterations by which P.V trails its scores, 1 .. min(slots, LAG_MAX); unless given, the one for which the
+    cycle model predicts the fewest cycles.
 
     Raises
     ------
@@ -378,15 +376,15 @@ def compile_model(model: QuantModel, config: CoreConfig, *, lag: int | None = No
         If the model needs a kernel, a memory or a field that the core does not have; the message names it.
     """
     check_model(model, config)
-    largest = min(config.slots, LAG_MAX)
-    if lag is None:
-        lag = min(3, largest)
-    if not 1 <= lag <= largest:
-        raise InputError(f"lag must lie in 1..{largest} for {config.slots} slots, not {lag}; leave it to the compiler")
-    return _Compiler(model, config, lag).build()
+    lags = range(1, min(config.slots, LAG_MAX) + 1)
+    if lag is not None and lag not in lags:
+        raise InputError(f"lag must lie in 1..{lags[-1]}, not {lag}; leave it to the compiler")
+    compiler = _Compiler(model, config)
+    compiler.lag = lag or min(lags, key=lambda each: _attention_cycles(compiler, each))
+    return compiler.build()
 
 
 def memory_usage(model: QuantModel, config: CoreConfig) -> dict[str, tuple[int, int]]:
     """Words needed and available of each memory, whether or not the model fits."""
     check_model(model, config)
-    return dict(_Compiler(model, config, 1).build(check=False).usage)
+    return dict(_Compiler(model, config).build(check=False).usage)

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gen.assembler import Array, Instruction, Loop, Norm, Operand, Store
 from gen.image import InputPort
 from gen.layout import Layout, Placed, ceil_div
 from gen.tensors import Tag
 from hw.config import CoreConfig
-from hw.isa import PENDING_ROWS, Destination, Format, Semaphore, Target, When
+from hw.isa import LAG_MAX, PENDING_ROWS, Destination, Format, Semaphore, Target, When
 from sim import qmodel
 from sim.qmodel import Activation, OperandInput, PatchInput, QuantModel
 
@@ -18,10 +19,11 @@ __all__ = ["Schedule"]
 
 
 class Schedule:
-    """Regions and instruction builders of one model on one configuration; ``program`` grows as :meth:`loop` is called."""
+    """Regions and instruction builders of one model on one configuration; :meth:`loop` lets ``program`` grow."""
 
-    def __init__(self, model: QuantModel, config: CoreConfig, lag: int):
-        self.model, self.config, self.lag = model, config, lag
+    def __init__(self, model: QuantModel, config: CoreConfig):
+        self.model, self.config = model, config
+        self.lag = 1
         self.layout = Layout(model, config)
         self.program: list[Instruction | Loop] = []
         self.patches = isinstance(model.input, PatchInput)
@@ -144,6 +146,14 @@ class Schedule:
     def loop(self, *body: Instruction) -> None:
         """A loop over row blocks."""
         self.program.append(Loop(body=body))
+
+    def rows_loop(self, makers: tuple[Instruction, ...], *users: Instruction) -> None:
+        """A loop over row blocks that also holds the first users of the rows it makes, some iterations behind.
+
+        So the array has work while LayerNorm is at a row block, and the norm's queue never holds up the program.
+        """
+        lag = LAG_MAX if makers else 0
+        self.program.append(Loop(body=(*makers, *(replace(user, lag=lag) for user in users)), lag=lag))
 
     def norm8(
         self, norm: qmodel.Norm, name: str, *, x: int | None = None, both: bool = False, **fields: object
