@@ -376,9 +376,9 @@ def compile_model(model: QuantModel, config: CoreConfig, *, lag: int | None = No
         If the model needs a kernel, a memory or a field that the core does not have; the message names it.
     """
     check_model(model, config)
-    lags = range(1, min(config.slots, LAG_MAX) + 1)
+    lags = range(min(config.slots, LAG_MAX), 0, -1)  # ties go to the larger: it leaves softmax more time
     if lag is not None and lag not in lags:
-        raise InputError(f"lag must lie in 1..{lags[-1]}, not {lag}; leave it to the compiler")
+        raise InputError(f"lag must lie in 1..{lags[0]}, not {lag}; leave it to the compiler")
     compiler = _Compiler(model, config)
     compiler.lag = lag or min(lags, key=lambda each: _attention_cycles(compiler, each))
     return compiler.build()

@@ -150,7 +150,7 @@ class Image:
     def load_packets(self) -> list[Words]:
         """Packets that load the whole model into a running core, program last."""
         packets = []
-        for target, contents in sorted(self.memories.items()):
+        for target, contents in sorted(self.memories.items(), key=lambda item: item[0].value):
             if contents:
                 size = memory_bytes(self.config)[target.name]
                 raw = b"".join(int(w).to_bytes(size, "little") for w in contents)
