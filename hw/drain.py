@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: SHL-2.1
 """Drain: takes finished tiles out of the array, a beat a cycle, and turns accumulators into the next operand."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, ResetSignal, Signal, signed, unsigned
 from amaranth.lib import data, fifo, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -45,8 +45,8 @@ class Drain(wiring.Component):
     bias, requantisation with the channel's constants (or, for P.V, with the row's deferred softmax division),
     then int8 / uint8 / activation / int16 with residual. Raw scores leave early, beside their running row maximum.
 
-    Latency (cycles from the feeder's address to the write strobe of beat 0): ``write_latency``; for scores
-    ``score_latency``.
+    Latency, in cycles from the feeder's address of a tile's last words to the write strobe of the tile's beat 0:
+    ``write_latency``; for scores ``score_latency``.
 
     Ports
     -----
@@ -70,6 +70,7 @@ class Drain(wiring.Component):
         value = Requantiser.LATENCY
         self.final = value + max(2, self.activation.LATENCY) + 1
         self.write_latency = self.beat_latency + self.final
+        self.score_latency = self.beat_latency + 1
         lanes, columns = config.lanes, config.drain_columns
         beat_bits = ceil_log2(config.key_words * config.word_beats)
         self.score_address = beat_bits + ceil_log2(config.slots)
@@ -185,12 +186,13 @@ class Drain(wiring.Component):
             with m.Elif(wraps):
                 m.d.sync += control.out.eq(control.out + context.out_step)
 
-        stages = [
-            control
-        ]  # stages[READ_LATENCY + d]: control beside a beat d cycles after it left the capture register
+        # stages[READ_LATENCY + d]: control beside a beat d cycles after it left the capture register
+        stages = [control]
         for stage in range(READ_LATENCY + self.final):
             delayed = Signal(BeatControl, name=f"control{stage}", reset_less=True)
             m.d.sync += delayed.eq(stages[-1])
+            with m.If(ResetSignal(allow_reset_less=True)):  # beats on their way end here; the rest of them may stay
+                m.d.sync += delayed.valid.eq(0)
             stages.append(delayed)
 
         def at(d: int):
