@@ -26,7 +26,7 @@ class Gather(enum.Enum):
     CHECK = 1  # wait while an earlier command may still write what this one reads
     READ = 2
     DRAIN = 3  # the last words are on their way to the sums
-    READY = 4  # the sums wait for the second half
+    READY = 4  # the sums, complete in the next cycle, wait for the second half
 
 
 class Emit(enum.Enum):
@@ -148,16 +148,19 @@ class NormEngine(wiring.Component):
         result = self.READ + NormLane.LATENCY
         gathering = travel(gather_reads, summed, "gathering", reset=True)
         firsts = travel(first, summed, "first")
-        gathered = delay(m, gather_ends, summed, name="gathered", reset=True)
+        gathered = delay(m, gather_ends, summed - 1, name="gathered", reset=True)
         emitting = travel(emit_reads, result, "emitting", reset=True)
         wides = travel(wide, result, "wide")
         lasts = travel(emit_ends, result, "last")
 
-        # A command is handed over once the reads of the one before have met their row's sum for the last time.
-        hand_over = Signal()
+        # A command is handed over once the reads of the one before will have met their row's sum for the last time.
+        # Decided the cycle before, since so many registers change.
+        may_hand_over, hand_over = Signal(), Signal()
         m.d.comb += [
-            hand_over.eq(
-                (gather == Gather.READY) & (emit == Emit.IDLE) & ~Cat(emitting[1 : self.READ + NormLane.SQUARE]).any()
+            may_hand_over.eq(
+                (gather == Gather.READY)
+                & (emit == Emit.IDLE)
+                & ~Cat(emitting[1 : self.READ + NormLane.SQUARE - 1]).any()
             ),
             self.command.ready.eq(gather == Gather.IDLE),
             statistics.start.eq(hand_over),
@@ -192,8 +195,9 @@ class NormEngine(wiring.Component):
                 with m.If(gathered):
                     m.d.sync += gather.eq(Gather.READY)
             with m.Case(Gather.READY):
+                m.d.sync += hand_over.eq(may_hand_over)
                 with m.If(hand_over):
-                    m.d.sync += gather.eq(Gather.IDLE)
+                    m.d.sync += [gather.eq(Gather.IDLE), hand_over.eq(0)]
 
         with m.Switch(emit):
             with m.Case(Emit.IDLE):
