@@ -68,7 +68,9 @@ class ScoreIndex(wiring.Component):
             next_value = Signal(keep, name=f"value{low}", reset_less=True)
             next_over = Signal(name=f"over{low}", reset_less=True)
             m.d.sync += [next_value.eq(shifted), next_over.eq(over | shifted[keep:].any())]
-            value, over, amount = next_value, next_over, delay(m, amount[:low], 1, name=f"amount{low}")
+            value, over = next_value, next_over
+            if low:
+                amount = delay(m, amount[:low], 1, name=f"amount{low}")
 
         rounded = Signal(self.bits + 1)
         m.d.comb += rounded.eq(value[1:] + value[0])

@@ -21,6 +21,8 @@ _MODULE = re.compile(r"^module (\\\S+(?= )|\w+) ?\((.*?)\);\n(.*?\n)endmodule\n"
 _DECLARATION = re.compile(r"^(?:  \(\*.*\*\)\n)*  (?:input|output|wire|reg)\b.*;\n", re.MULTILINE)
 _INSTANCE = re.compile(r"(?<=^  )(\\\S+)(?=\s+\S+\s+\($)", re.MULTILINE)
 _AUTO_NAME = re.compile(r"\\\$auto\$\S+")  # carries a line number of the Yosys sources
+# An array's element, a wire of its own called `\word[1] `. Yosys's ABC9 takes it for bit 1 of `word` and joins the two.
+_BRACKETED = re.compile(r"\\\S*\[\d+\]\S*")
 _CELL_NAME = re.compile(r"^\s*module\s+(\w+)", re.MULTILINE)
 
 
@@ -51,6 +53,7 @@ def to_verilog(component: wiring.Component, *, name: str = "top", header: str = 
     """
     with _yosys():
         text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+    text = _BRACKETED.sub(lambda match: match[0].replace("[", ".").replace("]", ""), text)
     text = _share(_MODULE.findall(text))
     parts = [*_cells(text), text]
     if header:

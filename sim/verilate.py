@@ -45,7 +45,7 @@ _FST = Path(__file__).parent / "fast" / "fst"  # stand-ins for the headers of zl
 # Lookup tables and inlining keep equal instances from sharing code: without, 1024 MACs compile ten times faster.
 _OPTIONS = ("-O3", "-fno-table", "--inline-mult", "50", "--x-assign", "fast", "--x-initial", "fast", "--noassert")
 _WARNINGS = ("-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Wno-lint", "-Wno-style")  # `lint` is where they count
-_PORT = re.compile(r"^\s*(input|output)\s+(?:\[(\d+):0\]\s*)?(\w+)\s*;", re.MULTILINE)
+_PORT = re.compile(r"^\s*(input|output)\s+(?:signed\s+)?(?:\[(\d+):0\]\s*)?(\w+)\s*;", re.MULTILINE)
 
 
 class ToolMissing(RuntimeError):
