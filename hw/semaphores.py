@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 __all__ = ["SemaphoreBank", "CommandGate", "COUNT_BITS"]
 
-COUNT_BITS = 10
-"""Width of a count: more than the row blocks of the longest sequence."""
+COUNT_BITS = 11
+"""Width of a count: holds the row blocks of the longest sequence, 1024 on one row."""
 
 
 class SemaphoreBank(wiring.Component):
