@@ -10,7 +10,7 @@ from .config import CoreConfig
 __all__ = ["RowMaximum", "SCORE_BITS"]
 
 SCORE_BITS = 24
-"""Width of a raw score: contractions (head sizes) up to 512."""
+"""Width of a raw score: contractions (head sizes) below 512, where -128 times -128 all along would first overflow."""
 
 
 class RowMaximum(wiring.Component):
