@@ -15,7 +15,7 @@ from pathlib import Path
 from gen.errors import InputError
 from gen.files import write_bytes
 
-__all__ = ["check_free", "output_file", "output_folder", "uninterrupted"]
+__all__ = ["check_free", "output_file", "output_folder", "scratch_file", "uninterrupted"]
 
 
 def check_free(path: Path, *, force: bool, what: str = "it") -> None:
@@ -45,6 +45,33 @@ def output_file(path: str | Path, data: bytes | str, *, force: bool = False) -> 
     if path.is_dir():
         raise InputError(f"{path}: is a folder; choose another name")
     write_bytes(path, data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def scratch_file(path: Path | None, *, force: bool = False) -> Iterator[Path | None]:
+    """A temporary name beside ``path`` for a tool to write, renamed when the block ends well and removed otherwise.
+
+    Without a ``path`` there is none and nothing happens.
+    """
+    if path is None:
+        yield None
+        return
+    check_free(path, force=force)
+    work = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield work
+        with uninterrupted():
+            work.replace(path)
+    except OSError as error:
+        raise _complaint(path, error) from None
+    finally:
+        with uninterrupted():
+            work.unlink(missing_ok=True)
+
+
+def _complaint(path: Path, error: OSError) -> InputError:
+    reason = error.strerror or type(error).__name__
+    return InputError(f"{path}: {reason}; free some space or choose another place")
 
 
 @contextmanager
@@ -80,8 +107,7 @@ def output_folder(path: str | Path, *, force: bool = False, marker: str = "manif
                 with uninterrupted():
                     shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(f"{path}: {reason}; free some space or choose another place") from None
+        raise _complaint(path, error) from None
 
 
 def _settle(folder: Path) -> None:

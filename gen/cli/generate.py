@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``rtlformer generate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from gen.atomic import check_free, output_folder
+from gen.cli.common import config_option, fitted, force_option, json_option, load_config, show, step
+from gen.compiler import compile_model
+from gen.emit import emit_core
+from gen.manifest import write_design
+from gen.modelfile import load_model
+
+
+@click.command(
+    "generate",
+    short_help="Write an accelerator.",
+    epilog="\b\nExample:\n  rtlformer generate --config edge --model digits.model -o build/digits",
+)
+@config_option
+@click.option(
+    "--model", "model_path", required=True, type=click.Path(path_type=Path), help="From 'rtlformer quantize'."
+)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder to make.")
+@click.option("--fit", is_flag=True, help="Size the memories for this model instead of taking the configuration's.")
+@force_option
+@json_option
+def command(config_name: str, model_path: Path, output: Path, fit: bool, force: bool, as_json: bool) -> None:
+    """Write the accelerator of a configuration that runs MODEL.
+
+    DIR gets core.v (the model in its memories), the program and images, interface.md (ports, packets, memories) and
+    manifest.json (every file with its hash, versions, predicted cycles).
+    """
+    check_free(output, force=force)
+    config = load_config(config_name)
+    model = load_model(model_path)
+    if fit:
+        config = fitted(model, config)
+    with output_folder(output, force=force) as folder:
+        with step("compiling the program"):
+            image = compile_model(model, config)
+        with step("emitting Verilog"):
+            verilog = emit_core(config, dict(image.memories))
+        with step("writing images and manifest"):
+            manifest = write_design(folder, model, image, verilog)
+
+    def render(console: Console) -> None:
+        predicted = manifest["predicted"]
+        console.print(f"{output}: {config.array} core for {model.name}, {len(image.program)} program words")
+        full = ", ".join(f"{name} {used}/{there}" for name, (used, there) in image.usage.items() if used)
+        console.print(f"memory words used: {full}")
+        console.print(
+            f"predicted for {predicted['tokens']} tokens: {predicted['single_cycles']} cycles, "
+            f"{predicted['utilisation']:.1%} of the array; in a stream {predicted['interval_cycles']} between results"
+        )
+        console.print(f"wrote {len(manifest['files']) + 1} files; read interface.md to put core.v into a system")
+
+    show({"output": str(output), **manifest}, as_json, render)
