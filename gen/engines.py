@@ -11,6 +11,9 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+
+from amaranth.lib.wiring import Component
 
 from gen.normtiming import Ports
 from hw.config import CoreConfig
@@ -29,6 +32,15 @@ from sim.sequence import Command, Step, walk
 __all__ = ["Latencies", "Operation", "Simulation"]
 
 _GATES = (Opcode.ARRAY, Opcode.SOFTMAX, Opcode.NORM, Opcode.STORE)
+
+
+def _consulted(component: Component) -> Component:
+    """``component``, of which only constants are wanted: Amaranth is not to warn that it never became hardware."""
+    for part in vars(component).values():
+        if isinstance(part, Component):
+            _consulted(part)
+    component._MustUse__silence = True
+    return component
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +72,11 @@ class Latencies:
     """Between the last read of an output pass and the next command's statistics."""
 
     @classmethod
+    @lru_cache(maxsize=64)
     def of(cls, config: CoreConfig) -> Latencies:
         """Those of a core of ``config``."""
-        drain = Drain(config, array_latency=PEArray(config).latency)
-        norm = NormEngine(config)
+        drain = _consulted(Drain(config, array_latency=_consulted(PEArray(config)).latency))
+        norm = _consulted(NormEngine(config))
         summed = norm.next_cycles(0) - 3
         return cls(
             redirect=READ_LATENCY + 3,
@@ -72,7 +85,7 @@ class Latencies:
             to_beat=drain.beat_latency,
             to_write=drain.write_latency,
             to_residual=Requantiser.LATENCY - READ_LATENCY,
-            to_score_signal=RowMaximum(config).latency + 1,
+            to_score_signal=_consulted(RowMaximum(config)).latency + 1,
             softmax=signal_latency(config),
             norm_summed=summed,
             norm_statistics=norm.cycles(0, 0) - norm.next_cycles(0) - NormEngine.WRITTEN,

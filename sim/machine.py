@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from amaranth.hdl import Shape
+from amaranth.lib import data
 
 from hw import isa
 from hw.config import CoreConfig
@@ -54,6 +56,18 @@ def memory_words(config: CoreConfig) -> dict[str, int]:
         "TABLE": config.tables * (512 if config.gelu == "table" else 1),
         "PROG": config.program_words,
     }
+
+
+def _fields(struct: type[data.Struct], memory: npt.NDArray[np.uint8]) -> dict[str, IntArray]:
+    """Fields of 64-bit Structs, one for each eight bytes of ``memory``."""
+    words = np.ascontiguousarray(memory).view(np.uint64).ravel()
+    fields = {}
+    for name, place in struct.as_shape():
+        # Up against the top bit, then down again: that extends the sign of a signed field.
+        top = words << np.uint64(64 - place.width - place.offset)
+        signed = Shape.cast(place.shape).signed
+        fields[name] = ((top.view(np.int64) if signed else top) >> (64 - place.width)).astype(np.int64)
+    return fields
 
 
 @dataclass
@@ -249,10 +263,8 @@ class Machine:
             bank = bias = 0
         else:
             words = self.memory["CHAN"][self._span("CHAN", command.chan, command.n * c.tile_beats)]
-            channels = [isa.ChannelParameters.from_bits(int(w)) for w in words.view(np.uint64).ravel()]
-            bias, mult, shift, bank = (
-                np.array([getattr(p, name) for p in channels]) for name in ("bias", "mult", "shift", "bank")
-            )
+            channels = _fields(isa.ChannelParameters, words)
+            bias, mult, shift, bank = (channels[name] for name in ("bias", "mult", "shift", "bank"))
         acc = acc + bias
         match command.result:
             case Format.INT8:
@@ -335,8 +347,8 @@ class Machine:
         h = self._residual(command.src, command.beats)
         forms = command.out8 + command.out16
         words = self.memory["NORM"][self._span("NORM", command.norm, forms * command.beats)]
-        parameters = [isa.NormParameters.from_bits(int(w)) for w in words.view(np.uint64).ravel()]
-        gamma, beta = (np.array([getattr(p, name) for p in parameters]) for name in ("gamma", "beta"))
+        parameters = _fields(isa.NormParameters, words)
+        gamma, beta = parameters["gamma"], parameters["beta"]
         # Statistics over the true channels: padded ones must be zero, and are summed as the hardware does.
         s1, s2 = h.sum(1), (h * h).sum(1)
         r, e = golden.norm_statistics(s1, s2, command.channels, command.eps)
