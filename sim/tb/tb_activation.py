@@ -35,7 +35,7 @@ async def _check(dut, params, contents) -> None:
     results = []
     words = list(zip(pack(values, 17), pack(banks, 1), table.tolist(), strict=True))
     for word in words + words[: latency + 1]:
-        dut.value.value, dut.bank.value, dut.table.value = word
+        dut.value.value, dut.bank.value, dut.table_number.value = word
         await tick(dut)
         results.append(int(dut.result.value))
     results = unpack(results[latency:], 8, lanes, signed=params["gelu"] == "ibert")[:beats]
