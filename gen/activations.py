@@ -6,13 +6,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from gen.calibration import Range
-from gen.checkpoint import Dense
+from gen.checkpoint import Act, Dense
 from gen.fixedpoint import multiplier, smoothing
 from gen.floatmodel import ACTIVATIONS
 from sim.qmodel import Activation
@@ -38,8 +37,8 @@ class Quantised:
     out_zero: Float
 
 
-def quantise_activation(kind: str, kernel: Literal["table", "ibert"], up: Range, down: Dense, name: str) -> Quantised:
-    """Activation between ``up`` and ``down`` of an FFN; ``kind`` as in the checkpoint, ``kernel`` of its GELU."""
+def quantise_activation(kind: Act, kernel: str, up: Range, down: Dense, name: str) -> Quantised:
+    """Activation between ``up`` and ``down`` of an FFN; ``kind`` as in the checkpoint, ``kernel``: table or ibert."""
     if kind == "relu":
         return _relu(up, down)
     return _gelu_table(ACTIVATIONS[kind], up) if kernel == "table" else _gelu_ibert(up, name)

@@ -59,7 +59,7 @@ def linear(
     +-127; both zero points are folded into the integer bias, ``in_zero`` through the quantised weights and so exactly.
     """
     out_scale = np.broadcast_to(np.asarray(out_scale, dtype=np.float64), len(weight))
-    bias = np.asarray(bias, dtype=np.float64) + out_zero * out_scale
+    bias = np.asarray(bias, dtype=np.float64) + np.asarray(out_zero) * out_scale
     step = np.maximum(np.abs(weight).max(1) / WEIGHT_MAX, np.abs(bias) / BIAS_LIMIT)  # of the accumulator
     step = np.maximum(step, out_scale * 2.0**-24)  # a row of zeros
     quantised = np.rint(weight / step[:, None])
@@ -109,8 +109,8 @@ def norm(
 
 
 def _norm_parameters(affine: Affine, scale: npt.ArrayLike, name: str) -> tuple[Int, Int, int]:
-    gamma = affine.gamma.astype(np.float64) / scale / (1 << NORM_BITS)
-    beta = affine.beta.astype(np.float64) / scale
+    scale = np.asarray(scale, dtype=np.float64)
+    gamma, beta = affine.gamma / scale / (1 << NORM_BITS), affine.beta / scale
     largest = max(np.abs(gamma).max() / 32767, np.abs(beta).max() / (1 << 30), 2.0**-NORM_SHIFT_MAX)
     shift = int(np.floor(-np.log2(largest)))
     if shift < 1:

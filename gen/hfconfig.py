@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 from gen.errors import InputError
 from gen.files import read_bytes
@@ -32,7 +33,7 @@ class Config:
         value = json.dumps(self.values.get(key))
         return InputError(f"{self.path}: {key} must be {rule}, not {value[:60]}; correct it")
 
-    def _value(self, key: str, default: object) -> object:
+    def _value(self, key: str, default: object) -> Any:
         value = self.values.get(key)
         if value is None:
             if default is MISSING:

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -106,7 +107,7 @@ def content_hash(model: QuantModel) -> str:
 def _encode(model: QuantModel) -> tuple[dict, dict[str, np.ndarray]]:
     tensors: dict[str, np.ndarray] = {}
 
-    def walk(value: object, name: str) -> object:
+    def walk(value: Any, name: str) -> Any:
         if isinstance(value, np.ndarray):
             tensors[name] = np.ascontiguousarray(value)
             return {"tensor": name}
@@ -123,7 +124,7 @@ def _encode(model: QuantModel) -> tuple[dict, dict[str, np.ndarray]]:
     return walk(model, ""), tensors
 
 
-def _decode(value: object, tensors: dict[str, np.ndarray]) -> object:
+def _decode(value: Any, tensors: dict[str, np.ndarray]) -> Any:
     if isinstance(value, list):
         return tuple(_decode(item, tensors) for item in value)
     if not isinstance(value, dict):

@@ -173,7 +173,9 @@ class _Quantiser:
             self.scales["input"] = max(sum(float(np.abs(table).max()) for table in tables), TINY) / INT16_MAX
         else:
             self.scales["input"] = self.wide("embedding")
-        affine = embedding.norm
+        affine = getattr(embedding, "norm", None)
+        if affine is None:
+            raise InputError(f"{self.checkpoint.name}: a post-norm model needs an embedding LayerNorm; add one")
         quantised, operand = self.norm("embedding.norm", affine, self.consumers(0), self.scales["input"], residual=True)
         return ResidualInput(norm=quantised), operand
 
@@ -219,9 +221,13 @@ class _Quantiser:
 
         first = normed("norm1", layer.norm1, [layer.up] if post else self.consumers(index))
         second = normed("norm2", layer.norm2, self.consumers(index + 1) if post else [layer.up])
-        block = self.attention(layer.attention, operand if post else first[1], prefix)
-        ffn = self.feed_forward(layer, first[1] if post else second[1], prefix)
-        return Layer(attention=block, norm1=first[0], norm2=second[0], ffn=ffn), second[1] if post else None
+        if post and operand is not None:
+            sources, following = (operand, first[1]), second[1]
+        else:
+            sources, following = (first[1], second[1]), None
+        block = self.attention(layer.attention, sources[0], prefix)
+        ffn = self.feed_forward(layer, sources[1], prefix)
+        return Layer(attention=block, norm1=first[0], norm2=second[0], ffn=ffn), following
 
     def attention(self, block: AttentionWeights, operand: Float, prefix: str) -> Attention:
         """Attention on an operand whose channels have the scales ``operand``; q, k, v and o have one scale a head."""

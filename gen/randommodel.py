@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -109,8 +109,8 @@ def random_checkpoint(
         layers=tuple(draw.layer(hidden, inner, ffn) for _ in range(layers)),
         final_norm=draw.affine(hidden) if norm == "pre" and layers else None,
         pooler=draw.dense(hidden, hidden) if pooler and has_head else None,
-        classifier=draw.dense(classes, hidden) if has_head else None,
-        labels=tuple(str(index) for index in range(classes)) if has_head else (),
+        classifier=draw.dense(classes, hidden) if classes and has_head else None,
+        labels=tuple(str(index) for index in range(classes)) if classes and has_head else (),
     )
 
 
@@ -122,7 +122,7 @@ def random_samples(checkpoint: Checkpoint, count: int, seed: int) -> npt.NDArray
     return random.standard_normal((count, checkpoint.max_tokens, checkpoint.hidden))
 
 
-def random_model(*, exp: str = "base2", gelu: str = "table", seed: int = 0, **shape: object) -> QuantModel:
+def random_model(*, exp: str = "base2", gelu: str = "table", seed: int = 0, **shape: Any) -> QuantModel:
     """:func:`random_checkpoint` of ``shape`` and ``seed``, quantised for the kernels ``exp`` and ``gelu``."""
     checkpoint = random_checkpoint(seed=seed, **shape)
     count = int(np.clip(CALIBRATION_ROWS // checkpoint.max_tokens, *CALIBRATION_SAMPLES))

@@ -13,7 +13,7 @@ import pytest
 
 from gen.activations import quantise_activation, tanh_table
 from gen.calibration import calibrate, measure
-from gen.checkpoint import Affine, Checkpoint, Dense, read_checkpoint
+from gen.checkpoint import Affine, Checkpoint, Dense, RowEmbedding, read_checkpoint
 from gen.errors import InputError
 from gen.fixedpoint import linear, multiplier, norm, smoothing
 from gen.floatmodel import forward, gelu, trace
@@ -334,6 +334,11 @@ def test_norm_weight_outside_the_field_refused():
 def test_pre_norm_classifier_without_final_norm_refused():
     checkpoint = replace(random_checkpoint(hidden=16, heads=2, ffn=16, tokens=4, pixels=3, classes=2), final_norm=None)
     refusal(lambda: quantise(checkpoint, random_samples(checkpoint, 8, 0)), "final LayerNorm")
+
+
+def test_post_norm_without_embedding_norm_refused():
+    checkpoint = replace(random_checkpoint(norm="post", hidden=16, heads=2, ffn=16, tokens=4), embedding=RowEmbedding())
+    refusal(lambda: quantise(checkpoint, random_samples(checkpoint, 8, 0)), "embedding LayerNorm")
 
 
 def test_calibration_covers_every_tensor():
