@@ -297,7 +297,7 @@ class Simulation:
         spacing = max(command.k, c.tile_beats)
         self._array_free = start + command.n * spacing
         self._gates[Opcode.ARRAY].taken()
-        first = start + command.k  # operand address of the first tile's last words
+        first = start + spacing  # operand address of the first tile's last words: a short tile is fed at its end
         beats_of = lambda delay: (first + delay, spacing, command.n)  # noqa: E731
         last = first + (command.n - 1) * spacing + c.tile_beats - 1
         end = last + late.to_write
