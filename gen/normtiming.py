@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ports"]
 
-_QUEUE = 32  # results that LayerNorm may have under way
+_QUEUE = 33  # results that LayerNorm may have under way: those queued or promised, and one at the port
 _STORE_BEATS = 8  # beats that STORE buffers
 _STORE_LATENCY = 4  # from a RES address to the stream
 
