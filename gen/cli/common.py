@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
@@ -16,6 +17,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from gen.compiler import memory_usage
@@ -33,6 +35,7 @@ __all__ = [
     "load_array",
     "load_config",
     "show",
+    "show_markdown",
     "step",
 ]
 
@@ -121,10 +124,12 @@ def load_array(path: str | Path) -> npt.NDArray | list[npt.NDArray]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a .npy file, or .npz with one array a sample")
     try:
-        loaded = np.load(path, allow_pickle=False)
+        loaded = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
         arrays = [loaded[name] for name in loaded.files] if hasattr(loaded, "files") else loaded
+    except InputError:
+        raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
         raise InputError(f"{path}: not a NumPy array ({reason}); save it with numpy.save") from None
     for array in arrays if isinstance(arrays, list) else [arrays]:
         if array.dtype.kind not in "biuf":
@@ -147,6 +152,11 @@ def _plain(value: object) -> object:
     if isinstance(value, np.ndarray):
         return value.tolist()
     return str(value)
+
+
+def show_markdown(console: Console, text: str) -> None:
+    """Laid out on a terminal, as it is elsewhere."""
+    console.print(Markdown(text) if console.is_terminal else text, markup=False)
 
 
 @contextmanager

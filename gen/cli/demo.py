@@ -22,7 +22,7 @@ _SHOWN = 5
 
 
 @click.command("demo", short_help="Digits, end to end.", epilog="\b\nExample:\n  rtlformer demo --images 100")
-@click.option("--images", type=click.IntRange(2, 450), default=450, show_default=True, help="Test images to run.")
+@click.option("--images", type=click.IntRange(4, 450), default=450, show_default=True, help="Test images to run.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder [build/demo/digits].")
 @json_option
 def command(images: int, output: Path | None, as_json: bool) -> None:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.markdown import Markdown
 
 from gen.atomic import check_free, output_folder
 from gen.cli.app import CheckFailed
-from gen.cli.common import force_option, json_option, show, step
+from gen.cli.common import force_option, json_option, show, show_markdown, step
 from gen.implement import implement
 from gen.manifest import open_design
 from gen.synth import PARTS, part
@@ -73,7 +72,7 @@ def command(
                 path.unlink()
 
     def render(console: Console) -> None:
-        console.print(Markdown(text))
+        show_markdown(console, text)
         console.print(f"wrote {output}")
 
     show({"output": str(output), **facts}, as_json, render)

