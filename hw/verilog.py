@@ -23,6 +23,7 @@ _INSTANCE = re.compile(r"(?<=^  )(\\\S+)(?=\s+\S+\s+\($)", re.MULTILINE)
 _AUTO_NAME = re.compile(r"\\\$auto\$\S+")  # carries a line number of the Yosys sources
 # An array's element, a wire of its own called `\word[1] `. Yosys's ABC9 takes it for bit 1 of `word` and joins the two.
 _BRACKETED = re.compile(r"\\\S*\[\d+\]\S*")
+_ZERO_WORDS = re.compile(r"^    (\\\S+ |\w+)\[(\d+)\] = (\d+'[dh]0+);\n(?:    \1\[\d+\] = \3;\n){7,}", re.MULTILINE)
 _CELL_NAME = re.compile(r"^\s*module\s+(\w+)", re.MULTILINE)
 
 
@@ -78,12 +79,22 @@ def _share(modules: list[tuple[str, str, str]]) -> str:
             body = _INSTANCE.sub(lambda match: keep(match[1]), body)
             autos: dict[str, int] = {}
             body = _AUTO_NAME.sub(lambda match: f"\\$auto${autos.setdefault(match[0], len(autos) + 1)}", body)
-            names[name] = kept.setdefault(_in_order(ports, body), name)
+            names[name] = kept.setdefault(_in_order(ports, _ZERO_WORDS.sub(_zero_loop, body)), name)
         return names[name]
 
     for name in emitted:
         keep(name)
     return "\n".join(f"module {name}{text}endmodule\n" for text, name in kept.items())
+
+
+def _zero_loop(match: re.Match[str]) -> str:
+    """A loop in place of a line for each zero word of a memory: most of the text otherwise."""
+    memory, first, zero = match[1], int(match[2]), match[3]
+    end = first + match[0].count("\n")
+    return (
+        f"    begin : zero_{match.start()}\n      integer i;\n"
+        f"      for (i = {first}; i < {end}; i = i + 1) {memory}[i] = {zero};\n    end\n"
+    )
 
 
 def _in_order(ports: str, body: str) -> str:

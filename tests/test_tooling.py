@@ -15,6 +15,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from hypothesis import given
 
+from hw.memory import TensorMemory
 from hw.stream import StreamBuffer
 from hw.verilog import YosysMissing, to_verilog
 from sim import verilate
@@ -65,7 +66,14 @@ def test_emission_does_not_depend_on_the_run():
 def test_equal_modules_are_emitted_once():
     text = to_verilog(Chain())
     assert text.count("\nendmodule") == 3
-    assert text.count("\n  \\top.part[0] ") == 4
+    assert text.count("\n  \\top.part.0 ") == 4
+
+
+def test_zero_words_of_a_memory_take_no_lines():
+    text = to_verilog(TensorMemory(depth=1024, lanes=1, granularity=8, init=[0, 0, 7]))
+    assert "    bank0[1] = 8'h00;\n    bank0[2] = 8'h07;\n    begin" in text
+    assert "for (i = 3; i < 1024; i = i + 1) bank0[i] = 8'h00;" in text
+    assert len(text.splitlines()) < 100
 
 
 def test_shared_modules_simulate():
