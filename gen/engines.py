@@ -121,6 +121,11 @@ class _Gate:
         self.allow: Callable[[Command], bool] = lambda command: True
         self.credit = 0
 
+    @property
+    def waiting(self) -> bool:
+        """Whether commands are held."""
+        return bool(self._queue)
+
     def push(self, command: Command, cycle: int) -> None:
         self._queue.append((cycle, command))
         self._simulation.at(cycle, self.look)
@@ -236,7 +241,7 @@ class Simulation:
                 continue
             self.now, _, action = heapq.heappop(events)
             action()
-        if self._step is not None:
+        if self._step is not None or any(gate.waiting for gate in self._gates.values()):
             raise RuntimeError("The program comes to a halt: a command waits for what nothing signals")
 
     def signal(self, semaphores: tuple[Semaphore, ...], cycle: int) -> None:

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Assembler: every field survives, what does not fit is named, and the sequencer's rules hold."""
+
+import random
+
+import pytest
+from amaranth.hdl import Shape
+from amaranth.lib import data
+
+from gen.assembler import ROWS, Array, Loop, Norm, Operand, Softmax, Store, assemble, fields_of, listing, pack, unpack
+from gen.errors import InputError
+from hw import isa
+from hw.config import preset
+from hw.isa import Format, Opcode, Semaphore, When
+from sim.sequence import ProgramError, commands, walk
+
+STRUCTS = [
+    isa.Loop, isa.ArrayHeader, isa.ArrayCounts, isa.SoftmaxHeader, isa.NormHeader, isa.NormCounts, isa.StoreHeader,
+    isa.StoreCounts, isa.Operand, isa.ChannelParameters, isa.NormParameters, isa.HeadParameters, isa.GeluParameters,
+    isa.PacketHeader,
+]  # fmt: skip
+
+EDGE = preset("edge")
+
+
+def random_values(struct, rng):
+    values = {}
+    for name, (_, width, signed, shape) in fields_of(struct).items():
+        if isinstance(shape, type) and issubclass(shape, data.Struct):
+            values[name] = random_values(shape, rng)
+        elif isinstance(shape, type) and not isinstance(shape, Shape):
+            values[name] = rng.choice(list(shape))
+        else:
+            values[name] = rng.randrange(1 << width) - (1 << (width - 1) if signed else 0)
+    return values
+
+
+def array(**fields):
+    defaults = {"n": 1, "k": 1, "a": Operand(), "b": Operand(), "b_n": 1, "b_k": 1, "result": Format.INT8}
+    return Array(**(defaults | fields))
+
+
+def norm(**fields):
+    return Norm(**({"beats": 1, "channels": 1, "eps": 1, "src": Operand(), "norm": Operand(), "out8": True} | fields))
+
+
+@pytest.mark.parametrize("struct", STRUCTS, ids=lambda s: s.__name__)
+def test_packed_words_are_amaranths_own(struct):
+    rng = random.Random(1)
+    for _ in range(20):
+        values = random_values(struct, rng)
+        word = pack(struct, values)
+        assert word == struct.const(values).as_bits()
+        assert unpack(struct, word) == values
+
+
+@pytest.mark.parametrize("struct", STRUCTS, ids=lambda s: s.__name__)
+def test_overflow_names_the_field(struct):
+    for name, (_, width, signed, shape) in fields_of(struct).items():
+        if not isinstance(shape, type):
+            top = 1 << (width - signed)
+            for value in (top, -top - 1):
+                with pytest.raises(InputError, match=rf"K of b: field {name} of {struct.__name__} holds .*{value}"):
+                    pack(struct, {name: value}, where="K of b")
+
+
+def test_unknown_field_is_refused():
+    with pytest.raises(KeyError, match="colour"):
+        pack(isa.Loop, {"colour": 1})
+
+
+def test_an_independent_decoder_reads_the_same_commands():
+    fields = {
+        "n": 3, "k": 5, "b_n": 7, "b_k": 11, "out_step": 13, "pending": 2, "result": Format.INT16, "add": True,
+        "destination": isa.Destination.RES, "b_source": isa.BSource.KV, "a_source": isa.ASource.PROB,
+        "a_unsigned": True, "row_scale": True, "table": 9,
+    }  # fmt: skip
+    operands = {name: Operand(100 * i, 10 * i, i) for i, name in enumerate(("a", "b", "out", "res", "chan"), 1)}
+    program = assemble(
+        [
+            Loop(outer=2, inner=3, lag=1, body=(array(**fields, **operands, lag=1), Softmax(head=Operand(4, 2, 1)))),
+            norm(beats=6, channels=23, eps=99, out16=True, shift8=3, shift16=4, src=Operand(5), res=Operand(6)),
+            Store(beats=8, src=Operand(77)),
+        ]
+    )
+    found = list(commands(program.words, EDGE, 9))
+    assert [c.engine for c in found[:3]] == [Opcode.SOFTMAX, Opcode.ARRAY, Opcode.SOFTMAX]
+    arrays = [c for c in found if c.engine == Opcode.ARRAY]
+    assert [(c.i, c.j) for c in arrays] == [(i, j) for i in range(2) for j in range(3)]
+    for command in arrays:
+        assert {name: getattr(command, name) for name in fields} == fields
+        for i, name in enumerate(operands, 1):
+            assert getattr(command, name) == 100 * i + 10 * i * command.i + i * command.j
+    assert [c.head for c in found if c.engine == Opcode.SOFTMAX] == [4, 5, 6, 6, 7, 8]
+    expected = {"beats": 6, "channels": 23, "eps": 99, "out8": 1, "out16": 1, "shift8": 3, "shift16": 4, "src": 5}
+    assert {name: getattr(found[-2], name) for name in expected} == expected
+    assert (found[-1].engine, found[-1].beats, found[-1].src, found[-1].last) == (Opcode.STORE, 8, 77, True)
+
+
+@pytest.mark.parametrize(("tokens", "blocks"), [(1, 1), (4, 1), (5, 2), (17, 5)])
+def test_lengths_are_taken_at_run_time(tokens, blocks):
+    body = array(n=None, k=None, pending=isa.PENDING_ROWS, a=Operand(0, 0, 1))
+    found = list(commands(assemble([Loop(body=(body,))]).words, EDGE, tokens))
+    assert [c.a for c in found] == list(range(blocks))
+    for command in found:
+        assert (command.n, command.k) == (-(-tokens // EDGE.cols), -(-tokens // EDGE.depth))
+        assert command.pending == min(blocks - 1, 6)
+
+
+def test_waits_and_signals_at_the_first_and_last_iteration():
+    body = (
+        array(wait=(Semaphore.INPUT_FULL,), wait_first=True, signal=(Semaphore.SUM_FULL,), signal_when=When.LAST),
+        norm(lag=2, wait=(Semaphore.SUM_FULL,), signal=(Semaphore.NORM_FULL,), signal_when=When.FIRST),
+    )
+    found = list(commands(assemble([Loop(inner=4, lag=2, body=body)]).words, EDGE, 1))
+    arrays, norms = ([c for c in found if c.engine == e] for e in (Opcode.ARRAY, Opcode.NORM))
+    assert [c.wait for c in arrays] == [(Semaphore.INPUT_FULL,), (), (), ()]
+    assert [c.signal for c in arrays] == [(), (), (), (Semaphore.SUM_FULL,)]
+    assert [c.wait for c in norms] == [(Semaphore.SUM_FULL,)] * 4
+    assert [c.signal for c in norms] == [(Semaphore.NORM_FULL,), (), (), ()]
+
+
+def test_steps_show_what_the_fetch_sees():
+    program = assemble([Loop(inner=2, lag=1, body=(array(), norm(lag=1)))])
+    steps = [(s.opcode, s.command is None, s.redirect) for s in walk(program.words, EDGE, 1)]
+    assert steps == [
+        (Opcode.LOOP, True, True),
+        (Opcode.ARRAY, False, False),
+        (Opcode.NORM, True, False),
+        (Opcode.ARRAY, False, False),
+        (Opcode.NORM, False, False),
+        (Opcode.ARRAY, True, False),
+        (Opcode.NORM, False, True),
+        (Opcode.END, True, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ([array(lag=1)], "Lag must be 0 outside a loop, not 1"),
+        ([Loop(body=(array(lag=2),), lag=1)], "Lags in a body must be at most the loop's 1"),
+        ([Loop(body=(array(),), lag=5)], "a lag of 0..4, not 5"),
+        ([Loop(body=())], "must have a body"),
+        ([Loop(body=(array(),), inner=0)], "Loop count inner must be positive, not 0"),
+        (
+            [array(wait=(Semaphore.SUM_FULL,)), norm(wait=(Semaphore.SUM_FULL,))],
+            "Semaphore SUM_FULL must have a single engine to wait, not ARRAY and NORM",
+        ),
+        (
+            [array(signal=(Semaphore.SUM_FULL,)), norm(signal=(Semaphore.SUM_FULL,))],
+            "Semaphore SUM_FULL must have a single engine to signal, not ARRAY and NORM",
+        ),
+        ([array(wait=(Semaphore.INPUT_FREE,))], "INPUT_FREE must have a single engine to wait, not the loader and"),
+    ],
+)
+def test_broken_rules_are_refused(program, message):
+    with pytest.raises(ValueError, match=message):
+        assemble(program)
+
+
+def test_a_body_longer_than_its_field_is_refused():
+    with pytest.raises(InputError, match="LOOP: field body of Loop holds 0..255 and 259 is needed"):
+        assemble([Loop(body=(array(),) * 37)])
+
+
+def test_an_address_that_overflows_is_refused_by_name():
+    with pytest.raises(InputError, match="ARRAY out: field base of Operand holds"):
+        assemble([array(out=Operand(1 << isa.ADDRESS_BITS))])
+
+
+def test_programs_that_cannot_run_are_refused():
+    loop = assemble([Loop(body=(array(),))]).words
+    with pytest.raises(ProgramError, match="no END"):
+        list(commands(loop[:-1], EDGE, 1))
+    longer = (loop[0] + (1 << fields_of(isa.Loop)["body"][0]), *loop[1:])
+    with pytest.raises(ProgramError, match="holds a LOOP or END"):
+        list(commands(longer, EDGE, 1))
+
+
+def test_listing_reads_like_the_program():
+    scores = array(
+        n=None,
+        k=4,
+        a=Operand(8, 0, 2),
+        result=Format.SCORE,
+        lag=1,
+        wait=(Semaphore.SCORE_FREE,),
+        tag="scores",
+    )
+    program = [
+        Loop(outer=2, inner=ROWS, lag=1, body=(scores,)),
+        norm(signal=(Semaphore.NORM_FULL,), signal_when=When.LAST),
+    ]
+    assembled = assemble(program)
+    text = listing(assembled.words, assembled.tags)
+    assert text.splitlines() == [
+        "   0  LOOP     2 x rows lag=1",
+        "   1    ARRAY    pending=6 a_source=ACT b_source=W result=SCORE destination=ACT n=tokens k=4 b_n=1"
+        " b_k=1 a=8+j*2 lag=1 wait=SCORE_FREE  ; scores",
+        "   8  NORM     out8=1 shift8=1 shift16=1 beats=1 channels=1 eps=1 signal_last=NORM_FULL",
+        "  14  END",
+    ]
