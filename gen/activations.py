@@ -56,7 +56,7 @@ def _tabulate(function: Callable[[Float], Float], low: float, high: float, dip: 
 
 def _gelu_table(function: Callable[[Float], Float], up: Range) -> Quantised:
     """Two tables, on [-3, hi] and [-3, hi/2]; a channel takes the second if 1.25 times its largest value fits."""
-    high = max(up.upper, 0.5)
+    high = max(up.far, 0.5)
     tables, sides = zip(*(_tabulate(function, GELU_LOW, top, GELU_DIP) for top in (high, high / 2)), strict=True)
     bank = (BANK_MARGIN * up.high <= high / 2).astype(np.uint8)
     in_scale, in_zero, out_scale, out_zero = np.array(sides)[bank].T

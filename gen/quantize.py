@@ -3,8 +3,8 @@
 
 The recipe (measurements in docs/numerics.md): symmetric int8 weights per output channel; SmoothQuant (Xiao et al.,
 2022, arXiv:2211.10438) folded into every LayerNorm that feeds the array; maximum calibration for those smoothed
-tensors, the 99.99 percentile for q, k, v and the attention output, the 99.999 percentile for GELU's argument; an int16
-residual stream with one scale; GELU asymmetric with two table banks.
+tensors, the 99.99 percentile for q, k, v and the attention output, the 99.999 percentile for GELU's argument (99.99 for
+I-BERT's); an int16 residual stream with one scale; GELU asymmetric with two table banks.
 """
 
 from __future__ import annotations

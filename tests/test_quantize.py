@@ -346,4 +346,4 @@ def test_calibration_covers_every_tensor():
     assert ranges["layer1.q"].tail.shape == (4,) and ranges["layer0.up"].peak.shape == (256,)
     for value in ranges.values():
         assert (value.tail <= value.peak.max() + 1e-12).all() and (value.high <= value.peak + 1e-12).all()
-        assert value.lower <= value.upper <= value.high.max() + 1e-12
+        assert value.lower <= value.upper <= value.far <= value.high.max() + 1e-12
