@@ -72,7 +72,7 @@ def model_inputs(design: Design, data: npt.NDArray | Sequence[npt.NDArray], chec
     if rows[0].ndim != 2:
         raise InputError(
             f"input: must be integer rows [inputs, tokens, {design.image.input.features}], not {rows[0].dtype} "
-            f"of shape {list(np.shape(data))}; for images or token ids give --checkpoint too"
+            f"of shape {list(rows[0].shape)} each; for images or token ids give --checkpoint too"
         )
     for x in rows:
         design.image.input_packet(x)  # refuses what does not fit, before anything is built

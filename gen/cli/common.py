@@ -137,12 +137,17 @@ def load_array(path: str | Path) -> npt.NDArray | list[npt.NDArray]:
     return arrays
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # for main, which makes nothing of it
+
+
 def show(result: dict, as_json: bool, render: Callable[[Console], None]) -> None:
     """Print ``result`` as JSON, or let ``render`` print it for people."""
     if as_json:
         print(json.dumps(result, indent=2, default=_plain))
     else:
-        render(Console(highlight=False, soft_wrap=True))
+        render(_Console(highlight=False, soft_wrap=True))
 
 
 def _plain(value: object) -> object:

@@ -63,7 +63,8 @@ def command(
         check_free(path, force=force)
     design = open_design(folder)
     data = load_array(input_path)
-    inputs = model_inputs(design, data[:limit] if np.ndim(data) != 2 else data, checkpoint)[:limit]
+    single = isinstance(data, np.ndarray) and data.ndim == 2 and checkpoint is None
+    inputs = model_inputs(design, data if single else data[:limit], checkpoint)
     if output and len({len(x) for x in inputs}) > 1 and not design.image.output.logits:
         raise InputError(f"{output}: results of different lengths make no array; leave -o out or give equal lengths")
 

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line on good input: what it writes, what it says, and that another run writes the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gen.cli.app import COMMANDS, run
+from gen.compiler import compile_model
+from gen.manifest import open_design
+from gen.modelfile import load_model, save_model
+from gen.randommodel import random_model, random_rows
+from gen.report import Timeline, chrome_trace, picture
+from hw.config import PRESETS, CoreConfig
+from hw.core import BUSY_BITS
+from sim import reference
+
+ROOT = Path(__file__).resolve().parents[1]
+DIGITS = ROOT / "examples" / "digits"
+SHAPE = {"hidden": 8, "heads": 2, "ffn": 16, "tokens": 6, "classes": 3, "pixels": 4}
+
+
+def call(capsys: pytest.CaptureFixture, *arguments: object, status: int = 0) -> str:
+    """Standard output of a command line that must end with ``status``."""
+    found = run([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert found == status, captured.err
+    return captured.out
+
+
+@cache
+def model():
+    return random_model(**SHAPE)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model file, a configuration, and the accelerator that generate made of them."""
+    folder = tmp_path_factory.mktemp("workshop")
+    save_model(model(), folder / "m")
+    (folder / "config.json").write_text('{"preset": "tiny"}')
+    options = ["--config", str(folder / "config.json"), "--model", str(folder / "m"), "--fit"]
+    assert run(["generate", *options, "-o", str(folder / "d")]) == 0
+    return folder
+
+
+# --- help and lists
+
+
+def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture):
+    text = call(capsys, "--help")
+    for name in COMMANDS:
+        assert f"  {name} " in text
+        assert f"  rtlformer {name}" in call(capsys, name, "--help")
+
+
+def test_both_ways_to_start():
+    console = Path(sys.executable).parent / "rtlformer"
+    texts = [
+        subprocess.run([*start, "presets", "--json"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for start in ([sys.executable, "-m", "gen"], [str(console)])
+    ]
+    assert texts[0] == texts[1]
+    assert set(json.loads(texts[0])) == set(PRESETS)
+
+
+def test_output_that_nobody_reads_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run([sys.executable, "-m", "gen", "presets"], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE,
+                            text=True, check=False)  # fmt: skip
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_presets(capsys: pytest.CaptureFixture):
+    found = json.loads(call(capsys, "presets", "--json"))
+    assert found["edge"]["array"] == "4x4x8" and found["edge"]["macs"] == 128
+    assert all(name in call(capsys, "presets") for name in PRESETS)
+
+
+def test_doctor_finds_everything_here(capsys: pytest.CaptureFixture):
+    found = json.loads(call(capsys, "doctor", "--json"))
+    assert found["ok"] and all(finding["ok"] and finding["found"] for finding in found["findings"])
+
+
+# --- quantize
+
+
+def test_quantize(capsys: pytest.CaptureFixture, tmp_path: Path):
+    arguments = ["quantize", DIGITS / "checkpoint", "--calibration", DIGITS / "calibration.npy", "-o", tmp_path / "m"]
+    result = json.loads(call(capsys, *arguments, "--json"))
+    assert result["layers"] == 2 and result["classes"] == 10 and result["output_error"] < 0.03
+    first = (tmp_path / "m").read_bytes()
+    assert load_model(tmp_path / "m").name == result["name"] == "digits-vit"
+    assert "digits-vit: 2 layers" in call(capsys, *arguments, "--force")
+    assert (tmp_path / "m").read_bytes() == first
+
+
+def test_quantize_token_ids_of_several_lengths(capsys: pytest.CaptureFixture, tmp_path: Path):
+    bert = ROOT / "tests" / "data" / "bert_tiny"
+    random = np.random.default_rng(7)
+    samples = [random.integers(1, 8, length) for length in (3, 5, 4)]
+    np.savez(tmp_path / "x.npz", *samples)
+    result = json.loads(
+        call(capsys, "quantize", bert, "--calibration", tmp_path / "x.npz", "-o", tmp_path / "m", "--json")
+    )
+    assert result["norm"] == "post"
+
+
+# --- generate and simulate
+
+
+def test_manifest_lists_every_file_with_its_hash(workshop: Path):
+    manifest = json.loads((workshop / "d" / "manifest.json").read_text())
+    files = {p.relative_to(workshop / "d").as_posix(): p for p in (workshop / "d").rglob("*") if p.is_file()}
+    assert set(manifest["files"]) == set(files) - {"manifest.json"}
+    for name, facts in manifest["files"].items():
+        assert facts == {"sha256": sha256(files[name].read_bytes()).hexdigest(), "bytes": files[name].stat().st_size}
+    assert {"core.v", "core.vlt", "program.lst", "interface.md", "load.hex", "images/w.hex"} <= set(files)
+    assert manifest["configuration_sha256"] == CoreConfig(**manifest["configuration"]).fingerprint
+    assert {port["name"] for port in manifest["interface"]["ports"]} >= {"clk", "rst", "s_axis_tdata", "m_axis_tlast"}
+
+
+def test_generated_files_are_those_of_the_compiler(workshop: Path):
+    design = open_design(workshop / "d")
+    image = compile_model(model(), design.config)
+    words = [int(line, 16) for line in (workshop / "d" / "images" / "w.hex").read_text().split()]
+    assert tuple(words) == next(words for target, words in image.memories.items() if target.name == "W")
+    stream = [int(line, 16) for line in (workshop / "d" / "load.hex").read_text().split()]
+    assert stream == [int(word) for packet in image.load_packets() for word in packet]
+    assert (workshop / "d" / "program.lst").read_text() == image.listing + "\n"
+
+
+def test_generating_again_writes_the_same_bytes(workshop: Path, tmp_path: Path):
+    environment = {**os.environ, "PYTHONHASHSEED": "77"}
+    options = ["--config", workshop / "config.json", "--model", workshop / "m", "--fit", "-o", tmp_path / "d"]
+    command = [sys.executable, "-m", "gen", "generate", *map(str, options)]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    for path in (workshop / "d").rglob("*"):
+        if path.is_file():
+            assert (tmp_path / "d" / path.relative_to(workshop / "d")).read_bytes() == path.read_bytes(), path
+
+
+def test_simulate_equals_golden_in_every_tensor(workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    inputs = [random_rows(model(), tokens, seed) for seed, tokens in enumerate((6, 6, 3, 2))]
+    np.savez(tmp_path / "x.npz", *inputs)
+    result = json.loads(
+        call(
+            capsys, "simulate", workshop / "d", "--input", tmp_path / "x.npz", "--compare", "-o", tmp_path / "y.npy",
+            "--timeline", tmp_path / "t", "--json",
+        )
+    )  # fmt: skip
+    assert result["differences"] == [] and result["compared_tensors"] > 40
+    assert abs(result["predicted_single_cycles"] - result["single_cycles"]) <= 0.05 * result["single_cycles"]
+    expected = np.stack([reference.forward(model(), x)["output"] for x in inputs])
+    assert np.array_equal(np.load(tmp_path / "y.npy"), expected)
+    assert result["classes"] == expected.argmax(1).tolist()
+    events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    named = {event["name"] for event in events}
+    assert {"macs", "softmax", "norm"} <= named and any("layer0.scores" in name for name in named)
+    assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_simulate_a_stream(workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    inputs = np.stack([random_rows(model(), 6, seed) for seed in range(8)])
+    np.save(tmp_path / "x.npy", inputs)
+    arguments = ["simulate", workshop / "d", "--input", tmp_path / "x.npy"]
+    result = json.loads(call(capsys, *arguments, "-o", tmp_path / "y.npy", "--json"))
+    expected = np.stack([reference.forward(model(), x)["output"] for x in inputs])
+    assert np.array_equal(np.load(tmp_path / "y.npy"), expected)
+    assert result["interval_cycles"] and result["inputs"] == 8
+    text = call(capsys, *arguments, "--limit", "5")
+    assert "input 4: " in text and "input 5: " not in text and "cycles between results" in text
+
+
+def test_simulate_reports_a_difference(workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    """A core whose softmax constants are wrong, under a manifest that says that all is well."""
+    folder = shutil.copytree(workshop / "d", tmp_path / "d")
+    text = (folder / "core.v").read_text()
+    head = (folder / "images" / "head.hex").read_text().split()[0].lstrip("0")
+    assert len(head) > 6
+    altered, count = re.subn(rf"(?<=64'h){head.zfill(16)}(?=;)", f"{int(head, 16) ^ 0x0F00:016x}", text, count=1)
+    assert count == 1
+    (folder / "core.v").write_text(altered)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["core.v"]["sha256"] = sha256(altered.encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    np.save(tmp_path / "x.npy", random_rows(model(), 6))
+    assert run(["simulate", str(folder), "--input", str(tmp_path / "x.npy"), "--compare"]) == 1
+    captured = capsys.readouterr()
+    assert "layer0.exp" in captured.out
+    assert "the Verilog and the golden model disagree" in captured.err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_waves(workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    np.save(tmp_path / "x.npy", random_rows(model(), 2))
+    call(capsys, "simulate", workshop / "d", "--input", tmp_path / "x.npy", "--waves", tmp_path / "w.fst")
+    assert (tmp_path / "w.fst").stat().st_size > 1000
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["w.fst", "x.npy"]
+
+
+# --- timelines
+
+
+def test_timeline_spans_come_from_the_changes_of_busy():
+    bit = {name: 1 << number for number, name in enumerate(BUSY_BITS)}
+    cycles = np.array([5, 12, 20, 30, 40], np.uint64)
+    values = np.array([bit["norm"], bit["norm"] | bit["macs"], bit["macs"], 0, bit["store"]], np.uint32)
+    timeline = Timeline.measured(cycles, values, start=10, end=50)
+    assert timeline.cycles == 40
+    assert timeline.spans["norm"].tolist() == [[0, 10]]
+    assert timeline.spans["macs"].tolist() == [[2, 20]]
+    assert timeline.spans["store"].tolist() == [[30, 40]]
+    assert timeline.spans["softmax"].shape == (0, 2)
+    assert timeline.busy("macs") == 18
+    events = json.loads(chrome_trace(timeline, title="x"))["traceEvents"]
+    spans = [(e["name"], e["ts"], e["dur"]) for e in events if e["ph"] == "X"]
+    assert sorted(spans) == [("macs", 2, 18), ("norm", 0, 10), ("store", 30, 10)]
+    assert picture(timeline, title="x") == picture(timeline, title="x")
+
+
+# --- demo
+
+
+@pytest.mark.slow
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture):
+    text = call(capsys, "demo", "--images", "8", "-o", tmp_path / "digits")
+    assert re.search(r"accuracy +8/8 = 100.00%", text)
+    assert re.search(r"logits of 8/8 images equal", text)
+    assert re.search(r"read \d, is \d", text)
+    assert (tmp_path / "digits" / "manifest.json").is_file()
