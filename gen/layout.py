@@ -12,8 +12,9 @@ from gen.assembler import fields_of
 from gen.errors import InputError
 from hw import isa
 from hw.config import CoreConfig
+from hw.pe_array import ACC_BITS
 from sim.machine import memory_words
-from sim.qmodel import Activation, Linear, Norm, PatchInput, QuantModel, ResidualInput
+from sim.qmodel import Activation, Attention, Linear, Norm, OperandInput, PatchInput, QuantModel, ResidualInput
 
 __all__ = ["Groups", "Layout", "Placed", "Pool", "ceil_div", "pack_arrays"]
 
@@ -207,7 +208,7 @@ class Layout:
                 self._entries("NORM", pack_arrays(isa.NormParameters, gamma=padded[0], beta=padded[1]))
         return base
 
-    def head_constants(self, attention) -> int:
+    def head_constants(self, attention: Attention) -> int:
         """HEAD words of one layer."""
         names = ("score_mult", "score_shift", "out_mult", "out_shift")
         words = pack_arrays(isa.HeadParameters, **{name: getattr(attention, name) for name in names})
@@ -267,6 +268,7 @@ def check_model(model: QuantModel, config: CoreConfig) -> None:
         if condition:
             raise InputError(f"model {model.name}: {reason}; {way_out}")
 
+    bare = isinstance(model.input, OperandInput)
     refuse(
         model.max_tokens > config.max_tokens,
         f"its {model.max_tokens} tokens exceed the core's max_tokens of {config.max_tokens}",
@@ -282,6 +284,14 @@ def check_model(model: QuantModel, config: CoreConfig) -> None:
         f"it was quantised for exp={model.exp} and the core has exp={config.exp}",
         "quantise again, or change exp",
     )
+    refuse(
+        bare != (not model.layers) or (bare and (model.classifier is not None or model.final_norm is not None)),
+        "int8 operands go with no layers, no norm and no classifier, and nothing else does",
+        "give it layers, or operands",
+    )
+    attentions = [layer.attention for layer in model.layers]
+    if bare:
+        attentions.append(model.input.attention)
     activations = [layer.ffn.activation for layer in model.layers] + ([model.pooler.activation] if model.pooler else [])
     for activation in activations:
         refuse(
@@ -289,13 +299,15 @@ def check_model(model: QuantModel, config: CoreConfig) -> None:
             f"it was quantised for gelu={activation.kind} and the core has gelu={config.gelu}",
             "quantise again, or change gelu",
         )
-    refuse(model.head_dim > 511, f"a head size of {model.head_dim} overflows the 24-bit scores", "use at most 511")
-    bare = not isinstance(model.input, PatchInput | ResidualInput)
+    linears = [w for block in attentions for w in (block.q, block.o)]
+    linears += [w for layer in model.layers for w in (layer.ffn.up, layer.ffn.down)]
+    linears += [model.input.linear] if isinstance(model.input, PatchInput) else []
+    longest = max(w.weight.shape[1] for w in linears)
+    limit = 1 << (ACC_BITS - 16)  # a product of uint8 and int8 is below 2^15
     refuse(
-        bare != (not model.layers) or (bare and (model.classifier is not None or model.final_norm is not None)),
-        "int8 operands go with no layers, no norm and no classifier, and nothing else does",
-        "give it layers, or operands",
+        longest > limit, f"a contraction of {longest} overflows the {ACC_BITS}-bit accumulators", f"use at most {limit}"
     )
+    refuse(model.head_dim > 511, f"a head size of {model.head_dim} overflows the 24-bit scores", "use at most 511")
     if bare:
         return
     pre = model.norm == "pre"

@@ -90,6 +90,13 @@ def test_limits_are_refused_by_name(digits):
     refused(replace(digits, head_dim=512), EDGE, "a head size of 512 overflows the 24-bit scores")
 
 
+def test_a_contraction_that_overflows_the_accumulator_is_refused(digits):
+    layer = digits.layers[0]
+    wide = replace(layer.ffn, down=replace(layer.ffn.down, weight=np.zeros((64, 4097), np.int8)))
+    model = replace(digits, layers=(replace(layer, ffn=wide), digits.layers[1]))
+    refused(model, EDGE, "a contraction of 4097 overflows the 28-bit accumulators")
+
+
 def test_models_without_a_schedule_are_refused_by_name(digits, post):
     refused(replace(digits, norm="post"), EDGE, "post-norm models take no patches")
     refused(replace(post, input=ResidualInput()), EDGE, "an embedding LayerNorm goes with post-norm")
@@ -112,9 +119,9 @@ def test_a_field_that_overflows_is_refused():
 
 
 def test_a_contraction_that_overflows_its_field_is_refused():
-    model = random_model(hidden=16, heads=2, ffn=4100, tokens=4)
+    model = random_model(hidden=16, heads=2, ffn=4096, tokens=4)
     config = CoreConfig(rows=1, cols=4, depth=4, weight_words=1 << 17, channel_words=1 << 17, act_words=8192)
-    refused(model, config, "field k of ArrayCounts holds 0..1023 and 1025 is needed")
+    refused(model, config, "field k of ArrayCounts holds 0..1023 and 1024 is needed")
 
 
 # --- padding
