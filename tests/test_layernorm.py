@@ -14,9 +14,13 @@ from sim.runner import run_cocotb
     ("shape", "channels"),
     [
         ({"rows": 4, "cols": 4, "depth": 8, "max_hidden": 256}, [1, 12, 36, 64]),
-        ({"rows": 8, "cols": 8, "depth": 16, "drain_columns": 2, "max_hidden": 512}, [33, 50, 512]),
         ({"rows": 1, "cols": 16, "depth": 8, "drain_columns": 4, "max_hidden": 64}, [1, 2, 12, 50]),
-        ({"rows": 2, "cols": 4, "depth": 16, "max_hidden": 1024}, [5, 50, 400]),
+        pytest.param(
+            {"rows": 8, "cols": 8, "depth": 16, "drain_columns": 2, "max_hidden": 512},
+            [33, 50, 512],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"rows": 2, "cols": 4, "depth": 16, "max_hidden": 1024}, [5, 50, 1024], marks=pytest.mark.slow),
     ],
 )
 def test_equals_golden(shape, channels):
