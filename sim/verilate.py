@@ -18,7 +18,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +44,9 @@ __all__ = [
 _FST = Path(__file__).parent / "fast" / "fst"  # stand-ins for the headers of zlib and LZ4
 # Lookup tables and inlining keep equal instances from sharing code: without, 1024 MACs compile ten times faster.
 _OPTIONS = ("-O3", "-fno-table", "--inline-mult", "50", "--x-assign", "fast", "--x-initial", "fast", "--noassert")
+_FLAGS = ("-std=gnu++17", "-fPIC", "-O1")  # -O2 takes twice as long and gains nothing
 _WARNINGS = ("-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Wno-lint", "-Wno-style")  # `lint` is where they count
+_SMALL = 100_000  # bytes of code that runs once: less is not worth a compiler process of its own
 _PORT = re.compile(r"^\s*(input|output)\s+(?:signed\s+)?(?:\[(\d+):0\]\s*)?(\w+)\s*;", re.MULTILINE)
 
 
@@ -147,7 +149,6 @@ def build(
     harness: str,
     control: str = "",
     options: Sequence[str] = (),
-    optimise: Sequence[str] = ("-O1",),
     link: Sequence[str] = (),
     shared: bool = False,
     waves: bool = False,
@@ -163,8 +164,8 @@ def build(
         C++ text; the model's class is ``Vtop`` of ``Vtop.h``, whatever ``top`` is.
     control : str
         Text of a Verilator control file (``.vlt``), for instance to make signals public.
-    options, optimise, link : sequence of str
-        For Verilator, for compiling the model, and for linking.
+    options, link : sequence of str
+        For Verilator and for the linker.
     shared : bool
         Make a shared library instead of a program.
     waves : bool
@@ -180,9 +181,8 @@ def build(
         If Verilator or a C++ compiler is not installed.
     """
     tool, (cxx, cxx_version) = verilator(), compiler()
-    flags = ["-std=gnu++17", "-fPIC", *optimise]
     sources = [verilog, harness, control]
-    key = [sources, top, _OPTIONS, list(options), flags, list(link), shared, waves, tool.version, cxx, cxx_version]
+    key = [sources, top, _OPTIONS, list(options), _FLAGS, list(link), shared, waves, tool.version, cxx, cxx_version]
 
     def make(folder: Path) -> None:
         if progress:
@@ -191,25 +191,34 @@ def build(
         command += ["--trace-fst"] if waves else []
         command += [*_OPTIONS, *_WARNINGS, *options, *_write_sources(folder, verilog, control)]
         _run(command, "Verilator", cwd=folder, env=_environment())
-        (folder / "harness.cpp").write_text(harness, encoding="utf-8")
-        units = [*sorted(path.name for path in (folder / "model").glob("Vtop*.cpp")), "../harness.cpp"]
-        (folder / "model" / "all.cpp").write_text("".join(f'#include "{unit}"\n' for unit in units), encoding="utf-8")
+        (folder / "model" / "harness.cpp").write_text(harness, encoding="utf-8")
         if progress:
             progress("compiling")
-        runtime = _runtime(tuple(flags), waves)
-        defines = _defines(waves)
-        header = ["-include", str(runtime / "runtime.h")]
-        _run(
-            [*cxx, *flags, *defines, *header, "-I.", "-c", "all.cpp", "-o", "all.o"],
-            "the C++ compiler",
-            folder / "model",
-        )
-        objects = ["model/all.o", *(str(runtime / f"{unit}.o") for unit in _units(waves))]
+        objects = _compile(folder / "model", waves)
         kind = ["-shared"] if shared else []
-        _run([*cxx, *kind, *objects, *link, "-pthread", "-o", "out"], "the linker", folder)
+        _run([*cxx, *kind, *map(str, objects), *link, "-pthread", "-o", "out"], "the linker", folder)
         shutil.rmtree(folder / "model")
 
     return cached("verilator", key, make) / "out"
+
+
+def _compile(model: Path, waves: bool) -> list[Path]:
+    """All C++ files in ``model`` as one unit, or two if what runs only once is large; returns every object to link."""
+    slow = sorted(path for path in model.glob("*.cpp") if path.stem.endswith("__Slow"))
+    if sum(path.stat().st_size for path in slow) < _SMALL:
+        slow = []
+    fast = sorted(set(model.glob("*.cpp")) - set(slow))
+    cxx, runtime = compiler()[0], _runtime(waves)
+    commands, objects = [], [runtime / f"{unit}.o" for unit in _units(waves)]
+    for name, paths, extra in (("fast", fast, []), ("slow", slow, ["-O0"])):
+        if paths:
+            unit, result = model / f"all_{name}.cpp", model / f"{name}.o"
+            unit.write_text("".join(f'#include "{path.name}"\n' for path in paths), encoding="utf-8")
+            options = [*_FLAGS, *extra, *_defines(waves), "-include", str(runtime / "runtime.h"), "-I."]
+            commands.append([*cxx, *options, "-c", unit.name, "-o", result.name])
+            objects.append(result)
+    _run_all(commands, model)
+    return objects
 
 
 def cached(kind: str, key: object, make: Callable[[Path], None]) -> Path:
@@ -235,7 +244,7 @@ def cached(kind: str, key: object, make: Callable[[Path], None]) -> Path:
     return final
 
 
-def _runtime(flags: tuple[str, ...], waves: bool) -> Path:
+def _runtime(waves: bool) -> Path:
     """Verilator's runtime library as objects, with its headers precompiled."""
     tool, (cxx, cxx_version) = verilator(), compiler()
     defines = _defines(waves)
@@ -245,12 +254,10 @@ def _runtime(flags: tuple[str, ...], waves: bool) -> Path:
         (folder / "runtime.h").write_text("".join(f"#include <{header}>\n" for header in headers), encoding="utf-8")
         units = ((str(tool.include / f"{unit}.cpp"), f"{unit}.o") for unit in _units(waves))
         commands = [["-x", "c++-header", "runtime.h", "-o", "runtime.h.gch"], *(["-c", s, "-o", o] for s, o in units)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            run = partial(_run, what="the C++ compiler", cwd=folder)
-            list(pool.map(run, ([*cxx, *flags, *defines, *rest] for rest in commands)))
+        _run_all(([*cxx, *_FLAGS, *defines, *rest] for rest in commands), folder)
 
     stand_ins = [path.read_text(encoding="utf-8") for path in sorted(_FST.glob("*.h"))] if waves else []
-    return cached("verilator", ["runtime", flags, defines, stand_ins, tool.version, cxx, cxx_version], make)
+    return cached("verilator", ["runtime", _FLAGS, defines, stand_ins, tool.version, cxx, cxx_version], make)
 
 
 def _units(waves: bool) -> list[str]:
@@ -285,6 +292,11 @@ def _run(command: Sequence[str], what: str, cwd: Path | None = None, env: dict[s
     if result.returncode:
         raise BuildFailed(f"{what} failed with status {result.returncode}:\n{(result.stdout + result.stderr)[-4000:]}")
     return result.stdout
+
+
+def _run_all(commands: Iterable[list[str]], cwd: Path) -> None:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(partial(_run, what="the C++ compiler", cwd=cwd), commands))
 
 
 @contextmanager

@@ -14,7 +14,7 @@
 #include "verilated_fst_c.h"
 #endif
 
-#define API extern "C" __attribute__((visibility("default")))
+#define API extern "C"
 
 double sc_time_stamp() { return 0; }
 

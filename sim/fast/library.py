@@ -79,7 +79,7 @@ def load(verilog: str, *, top: str, waves: bool, progress: Callable[[str], None]
         harness=f"#define PROBES(X) {' '.join(entries)}\n" + (Path(__file__).parent / "harness.cpp").read_text(),
         control="".join(f'public_flat_rd -module "{top}" -var "{name}"\n' for name in names),
         options=["--timescale", "1ns/1ns"],
-        optimise=["-O1", "-fvisibility=hidden"],  # -O2 gains nothing and takes twice as long
+        link=[f"-Wl,--version-script={Path(__file__).parent / 'exports.map'}"],
         shared=True,
         waves=waves,
         progress=progress,
