@@ -142,8 +142,9 @@ def build_cocotb(verilog: str, *, top: str = "top") -> Path:
 def _environment(top: str, test_module: str, seed: int, results: Path) -> dict[str, str]:
     libpython = find_libpython.find_libpython()
     if libpython is None:
+        release = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise verilate.ToolMissing(
-            f"{sys.executable} has no shared libpython, which cocotb loads: install another Python"
+            f"{sys.executable} has no shared libpython, which cocotb loads: install it (Debian: libpython{release})"
         )
     return {
         **os.environ,
