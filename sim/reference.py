@@ -93,7 +93,8 @@ def forward(model: QuantModel, inputs: IntArray) -> Trace:
     ``inputs``: [tokens, pixels] uint8 patches (class-token row of zeros first), [tokens, hidden] int16 rows or
     [tokens, hidden] int8 operands, by the kind of ``model.input``. tokens <= model.max_tokens.
     Names: ``input``, ``embedding``, ``embedding.norm``,
-    ``layerN.{norm1,q,k,v,scores,exp,o,residual1,norm2,hidden,residual2}`` (post-norm: also ``layerN.{norm1,norm2}.residual``), ``final_norm``, ``pooler``, ``output``.
+    ``layerN.{norm1,q,k,v,scores,exp,o,residual1,norm2,hidden,residual2}``
+    (post-norm: also ``layerN.{norm1,norm2}.residual``), ``final_norm``, ``pooler``, ``output``.
     """
     inputs = np.asarray(inputs, dtype=np.int64)
     trace: Trace = {"input": inputs}
