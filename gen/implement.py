@@ -52,6 +52,7 @@ class Implementation:
                     "fmax_mhz": round(route.fmax_mhz, 2),
                     "critical_path": str(route.critical),
                     "hops": [{"kind": h.kind, "ns": round(h.delay_ns, 3), "at": h.place} for h in route.critical.hops],
+                    "slow": [{"ns": ns, "driver": driver, "end": end} for ns, driver, end in route.slow],
                     "used": route.used,
                 }
                 for route in self.routes

