@@ -163,24 +163,31 @@ def synthesise(
     return read_netlist(folder / "netlist.json", top)
 
 
-_INITIAL = re.compile(r"^  initial begin\n((?:    \S+\[\d+\] = \d+'h[0-9a-f]+;\n)+)  end\n", re.MULTILINE)
-_WORD = re.compile(r"^    (\S+)\[(\d+)\] = \d+'h([0-9a-f]+);$", re.MULTILINE)
+_STATEMENT = (
+    r"    \S+\[\d+\] = \d+'h[0-9a-f]+;\n"
+    r"|    begin : \w+\n      integer i;\n      for \(i = \d+; i < \d+; i = i \+ 1\) \S+\[i\] = \d+'h0+;\n    end\n"
+)
+_INITIAL = re.compile(rf"^  initial begin\n((?:{_STATEMENT})+)  end\n", re.MULTILINE)
+_WORDS = re.compile(r"(\S+)\[(\d+)\] = \d+'h([0-9a-f]+);|for \(i = (\d+); i < (\d+); .*?\) (\S+)\[i\] =")
 
 
 def _hoist_contents(verilog: str, folder: Path) -> str:
     """The same design with memory contents in files: Yosys reads 4096 assignments in minutes, a file in a second."""
     count = 0
 
-    def hoist(block: re.Match) -> str:
+    def hoist(block: re.Match[str]) -> str:
         nonlocal count
-        words = _WORD.findall(block[1])
-        memory = words[0][0]
-        if [(name, int(index)) for name, index, _ in words] != [(memory, i) for i in range(len(words))]:
+        words: dict[int, str] = {}
+        names = set()
+        for memory, index, word, first, end, zeroed in _WORDS.findall(block[1]):
+            names.add(memory or zeroed)
+            words |= {int(index): word} if memory else dict.fromkeys(range(int(first), int(end)), "0")
+        if len(names) != 1 or sorted(words) != list(range(len(words))):
             return block[0]
         count += 1
         name = f"contents{count}.hex"
-        (folder / name).write_text("".join(f"{word}\n" for _, _, word in words), encoding="utf-8")
-        return f'  initial $readmemh("{name}", {memory});\n'
+        (folder / name).write_text("".join(f"{words[i]}\n" for i in range(len(words))), encoding="utf-8")
+        return f'  initial $readmemh("{name}", {names.pop()});\n'
 
     return _INITIAL.sub(hoist, verilog)
 
