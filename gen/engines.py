@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engines of the cycle model: when each command is fetched, released by its gate, started and finished.
 
-A semaphore that is signalled in cycle t releases a gate so that its engine takes the command in t + 3; a program word
+A semaphore that is signalled in cycle t releases a gate so that its engine takes the command in t + 4; a program word
 is accepted each cycle; and so on, as the hardware modules of the same names state. Cycle 0 is that of ``run``.
 """
 
@@ -247,7 +247,7 @@ class Simulation:
     def signal(self, semaphores: tuple[Semaphore, ...], cycle: int) -> None:
         """Semaphores signalled in ``cycle``."""
         if semaphores:
-            self.at(cycle + 1, lambda: self._add(semaphores))
+            self.at(cycle + 2, lambda: self._add(semaphores))
 
     def _add(self, semaphores: tuple[Semaphore, ...]) -> None:
         for semaphore in semaphores:

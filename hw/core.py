@@ -326,7 +326,7 @@ class TransformerCore(wiring.Component):
         for number, source in enumerate(
             (drain.signal[0], drain.signal[1], softmax.signal, norm.signal, store.signal, loader.signal)
         ):
-            m.d.comb += semaphores.signal[number].eq(source)
+            m.d.sync += semaphores.signal[number].eq(source)
         with m.If(store.frame):
             m.d.sync += self.frames_done.eq(self.frames_done + 1)
         m.d.sync += self.busy.eq(

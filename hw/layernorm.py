@@ -290,7 +290,9 @@ class NormEngine(wiring.Component):
                 is_writing.eq(~head.last),
             ]
         finished = Signal()
-        m.d.sync += [finished.eq(written), self.signal.eq(Mux(written, writing.signal, 0))]
+        signal = Signal.like(self.signal, reset_less=True)
+        m.d.sync += [finished.eq(written), signal.eq(writing.signal)]
+        m.d.comb += self.signal.eq(Mux(finished, signal, 0))
         m.d.comb += self.busy.eq((gather != Gather.IDLE) | (emit != Emit.IDLE) | is_writing | finished)
         return m
 

@@ -5,10 +5,13 @@ from amaranth.hdl import Array, Module, Signal, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["TensorMemory", "READ_LATENCY"]
+__all__ = ["TensorMemory", "READ_LATENCY", "WRITE_LATENCY"]
 
 READ_LATENCY = 2
 """Cycles from a read address to its data."""
+
+WRITE_LATENCY = 1
+"""Cycles by which a write reaches the memory later than a read address given in the same cycle."""
 
 _BANK_SIZES = (16384, 8192, 4096, 2048, 1024, 512)  # depths of an ECP5 block RAM
 
@@ -26,8 +29,9 @@ def _bank_depths(depth: int) -> list[int]:
 class TensorMemory(wiring.Component):
     """``depth`` words of ``lanes * granularity`` bits: one read port, one write port with an enable for each lane.
 
-    A read returns the word :data:`READ_LATENCY` cycles after its address, every cycle; the value read in the cycle of
-    a write to the same word is undefined. Every bank's output goes straight into a register; where there are several
+    A read returns the word :data:`READ_LATENCY` cycles after its address, every cycle. A write is registered
+    first: reads see it whose address comes more than :data:`WRITE_LATENCY` cycles later, and a read just that much
+    later that meets its word is undefined. Every bank's output goes straight into a register; where there are several
     banks, they are selected after it.
 
     Parameters
@@ -64,12 +68,15 @@ class TensorMemory(wiring.Component):
         width = self.lanes * self.granularity
         banks, start = _bank_depths(self.depth), 0
         outputs = []
+        w_en, w_addr = Signal.like(self.w_en), Signal.like(self.w_addr, reset_less=True)
+        w_data = Signal.like(self.w_data, reset_less=True)
+        m.d.sync += [w_en.eq(self.w_en), w_addr.eq(self.w_addr), w_data.eq(self.w_data)]
         r_bank, w_bank = Signal(range(len(banks) + 1)), Signal(range(len(banks) + 1))
         for number, size in enumerate(banks):
             last = number == len(banks) - 1
             with m.If(self.r_addr >= start):
                 m.d.comb += r_bank.eq(number)
-            with m.If(self.w_addr >= start):
+            with m.If(w_addr >= start):
                 m.d.comb += w_bank.eq(number)
             rows = min(size, self.depth - start) if last else size
             contents = self.init[start : start + rows]
@@ -82,9 +89,9 @@ class TensorMemory(wiring.Component):
             write = mem.write_port(granularity=self.granularity)
             m.d.comb += [
                 read.addr.eq(self.r_addr - start),
-                write.addr.eq(self.w_addr - start),
-                write.data.eq(self.w_data),
-                write.en.eq(self.w_en & (w_bank == number).replicate(self.lanes)),
+                write.addr.eq(w_addr - start),
+                write.data.eq(w_data),
+                write.en.eq(w_en & (w_bank == number).replicate(self.lanes)),
             ]
             registered = Signal(width, name=f"bank{number}_data", reset_less=True)
             m.d.sync += registered.eq(read.data)

@@ -15,6 +15,7 @@ async def reads_what_was_written(dut):
     random = rng()
     words = init + [0] * (depth - len(init))
     expected = []  # one entry a cycle: the word, or None where a write makes it undefined
+    landing = 0, 0, 0, 0  # the write of the cycle before: address, mask, its bits, data
     hot = [int(address) for address in random.integers(0, depth, 8)]  # so that reads meet writes
     cycles = depth + 3000
     for cycle in range(cycles):
@@ -24,9 +25,11 @@ async def reads_what_was_written(dut):
         if cycle >= depth and random.random() < 0.8:
             mask = int(random.integers(1 << lanes))
         dut.r_addr.value, dut.w_addr.value, dut.w_data.value, dut.w_en.value = read, write, data, mask
-        expected.append(None if mask and read == write else words[read])
+        address, lands, bits, value = landing
+        expected.append(None if lands and read == address else words[read])
+        words[address] = words[address] & ~bits | value & bits
         bits = sum(((1 << granularity) - 1) << (lane * granularity) for lane in range(lanes) if mask >> lane & 1)
-        words[write] = words[write] & ~bits | data & bits
+        landing = write, mask, bits, data
         await tick(dut)
         if cycle >= latency and expected[cycle - latency] is not None:
             assert int(dut.r_data.value) == expected[cycle - latency], cycle

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Synthesis and routing: results are believed only when whole, and the netlist computes what the Verilog does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gen.cli.common import fitted
+from gen.compiler import compile_model
+from gen.emit import TOP, emit_core
+from gen.errors import InputError
+from gen.estimate import block_ram, estimate, nearest_smaller, rooms, same_bytes
+from gen.implement import Implementation, implement
+from gen.nextpnr import HARNESS, LINK, harness, median_fmax, place_and_route, read_route
+from gen.randommodel import random_model, random_rows
+from gen.session import Session
+from gen.synth import Cells, Netlist, check_mapping, part, read_netlist, synthesise
+from gen.synth import _hoist_contents as hoist_contents
+from gen.tools import ToolFailed
+from hw.config import PRESETS, CoreConfig, preset
+from hw.core import memory_shapes
+from hw.memory import TensorMemory
+from hw.pe_array import PEArray
+from hw.verilog import to_verilog
+from sim import reference
+from sim.verilate import lint
+
+CELLS = Path(__file__).parent / "data" / "ecp5_cells.v"
+EDGE = preset("edge")
+
+
+def netlist(types: dict[str, str], modules: tuple[str, ...] = ()) -> Netlist:
+    return Netlist(path=Path("x"), top=TOP, types=types, modules=frozenset(modules))
+
+
+def mapped(config: CoreConfig) -> Netlist:
+    """As a core should be mapped, with nothing but multipliers and memories."""
+    types = {f"pe_array.pe_0_0.mul{i}.dsp.dsp": "MULT18X18D" for i in range(config.macs)}
+    types |= {f"memory_{name}.bank0.0.0": "DP16KD" for name in memory_shapes(config)}
+    return netlist(types, ("pe_array", "pe_array.pe_0_0", *(f"memory_{name}" for name in memory_shapes(config))))
+
+
+# --- what is in a netlist
+
+
+def test_cells_by_module():
+    found = netlist(
+        {
+            "drain.lane0.sum_LUT4_Z_3": "LUT4",
+            "drain.lane0.acc_TRELLIS_FF_Q": "TRELLIS_FF",
+            "drain.captured[1]_TRELLIS_FF_Q": "TRELLIS_FF",
+            "drainage_LUT4_Z": "LUT4",
+            "drain.lane0.carry": "CCU2C",
+        },
+        ("drain", "drain.lane0"),
+    )
+    assert found.by_module(1) == {"drain": Cells(lut4=1, carry=1, ff=2), "": Cells(lut4=1)}
+    assert found.by_module(2)["drain.lane0"] == Cells(lut4=1, carry=1, ff=1)
+    assert found.cells == Cells(lut4=2, carry=1, ff=2)
+    assert Cells(lut4=3, carry=2, lut_ram=1).lut_sites == 3 + 4 + 6
+
+
+def test_mapping_of_a_good_netlist():
+    assert check_mapping(mapped(EDGE), EDGE) == []
+
+
+def test_multiplier_outside_dsp_is_found():
+    good = mapped(EDGE)
+    fewer = {name: kind for name, kind in good.types.items() if "mul7." not in name}
+    assert check_mapping(netlist(fewer, tuple(good.modules)), EDGE) == [
+        "the array has 128 multipliers and 127 of them are DSP blocks"
+    ]
+
+
+def test_memory_outside_block_ram_is_found():
+    good = mapped(EDGE)
+    types = {n: t for n, t in good.types.items() if n != "memory_act.bank0.0.0"}
+    types["memory_norm.bank0_3"] = "TRELLIS_DPR16X4"
+    problems = check_mapping(netlist(types, tuple(good.modules)), EDGE)
+    assert problems == ["memory act is not in block RAM", "memory norm is partly in LUTs (1 TRELLIS_DPR16X4)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "no whole netlist"),
+        ('{"modules": {', "no whole netlist"),
+        ('{"modules": {"other": {"cells": {}}}}', "no whole netlist"),
+        ('{"modules": {"rtlformer_core": {"cells": {}}}}', "empty netlist"),
+        ('{"modules": {"rtlformer_core": {"cells": {"a": {"type": "$mul"}}}}}', r"does not have: \$mul"),
+    ],
+)
+def test_incomplete_netlist_is_an_error(tmp_path: Path, text: str | None, reason: str):
+    if text is not None:
+        (tmp_path / "netlist.json").write_text(text)
+    with pytest.raises(ToolFailed, match=reason):
+        read_netlist(tmp_path / "netlist.json", TOP)
+
+
+def test_unknown_part():
+    assert part("LFE5U-85F").multipliers == 156
+    with pytest.raises(InputError, match="xc7: unknown part; choose one of lfe5u-12f"):
+        part("xc7")
+
+
+def test_memory_contents_move_to_files(tmp_path: Path):
+    words = [5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xABC, 7] + [0] * 30 + [9]
+    text = to_verilog(TensorMemory(depth=64, lanes=4, granularity=16, init=words), name="mem")
+    moved = hoist_contents(text, tmp_path)
+    assert "initial begin" not in moved and moved.count("$readmemh") == 1
+    found = [int(line, 16) for line in (tmp_path / "contents1.hex").read_text().split()]
+    assert found == words + [0] * (64 - len(words))
+
+
+# --- routing reports
+
+
+def report(**changes: object) -> dict:
+    def step(kind: str, delay: float, cell: str, net: str = "") -> dict:
+        return {"type": kind, "delay": delay, "from": {"cell": cell}, "to": {"cell": "core.b_TRELLIS_FF_Q"}, "net": net}
+
+    path = [
+        step("clk-to-q", 0.5, "core.drain.acc_TRELLIS_FF_Q_7"),
+        step("routing", 2.0, "x", "core.drain.acc[7]"),
+        step("logic", 0.25, "core.drain.sum_LUT4_Z"),
+        step("routing", 1.0, "x", "core.drain.sum"),
+        step("setup", 0.25, "x"),
+    ]
+    return {
+        "fmax": {"clk": {"achieved": 250.0, "constraint": 120.0}},
+        "critical_paths": [
+            {"from": "<async>", "to": "posedge clk", "path": []},
+            {"from": "posedge clk", "to": "posedge clk", "path": path},
+        ],
+        "utilization": {"TRELLIS_FF": {"used": 3, "available": 10}, "DCUA": {"used": 0, "available": 2}},
+        "detailed_net_timings": [
+            {"driver": "core.drain.sum_LUT4_Z", "endpoints": [{"cell": "core.b_TRELLIS_FF_Q", "delay": [3.0, 3.75]}]},
+            {"driver": "core.lane3.x", "endpoints": [{"cell": "core.lane3.y", "delay": [1.0, 1.5]}]},
+            {"driver": "core.lane4.x", "endpoints": [{"cell": "core.lane4.y", "delay": [1.0, 2.5]}]},
+        ],
+    } | changes
+
+
+def test_route(tmp_path: Path):
+    (tmp_path / "r.json").write_text(json.dumps(report()))
+    route = read_route(tmp_path / "r.json", 3)
+    assert (route.seed, route.fmax_mhz, route.used) == (3, 250.0, {"TRELLIS_FF": 3})
+    assert str(route.critical) == "drain.acc -> b: 4.00 ns, 3.00 of it wires, 1 cells between"
+    assert route.slow == ((3.75, "drain.sum", "b"), (2.5, "lane4.x", "lane4.y"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        json.dumps(report())[:-40],
+        json.dumps(report(fmax={})),
+        json.dumps(report(critical_paths=[])),
+        json.dumps({k: v for k, v in report().items() if k != "utilization"}),
+    ],
+)
+def test_incomplete_route_is_an_error(tmp_path: Path, text: str):
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(ToolFailed, match="no whole report, seed 3"):
+        read_route(tmp_path / "r.json", 3)
+
+
+def test_median_and_report(tmp_path: Path):
+    routes = []
+    for seed, rate in ((1, 90.0), (2, 130.0), (3, 100.0)):
+        (tmp_path / "r.json").write_text(json.dumps(report(fmax={"clk": {"achieved": rate}})))
+        routes.append(read_route(tmp_path / "r.json", seed))
+    assert median_fmax(routes) == 100.0
+    text = Implementation(part=part("lfe5u-85f"), netlist=mapped(EDGE), problems=["a flaw"], routes=routes).markdown(
+        "T"
+    )
+    assert text.startswith("# T\n") and "median 100.0 MHz of 90.0 (seed 1), 130.0 (seed 2)" in text
+    assert "| whole core | 0 |" in text and "**a flaw**" in text and "speed grade 6" in text
+
+
+# --- estimates
+
+
+@pytest.mark.parametrize(
+    ("words", "width", "granularity", "blocks"),
+    [
+        (512, 256, 32, 8), (512, 256, 8, 8), (4096, 256, 64, 64), (1024, 64, 64, 4), (512, 64, 64, 2), (256, 96, 96, 3),
+        (2048, 8, 8, 1), (1300, 256, 64, 24),
+    ],
+)  # fmt: skip
+def test_block_ram_of_a_memory(words: int, width: int, granularity: int, blocks: int):
+    assert block_ram(words, width, granularity) == blocks
+
+
+@pytest.mark.parametrize(("name", "smaller"), [("edge", True), ("large", True), ("tiny", False)])
+def test_nearest_smaller_configuration_fits(name: str, smaller: bool):
+    """The 45F has 72 multipliers; "tiny" fits it, so its own neighbours do too."""
+    config, target = PRESETS[name], part("lfe5u-45f")
+    fits = all(room.fits for room in rooms(estimate(config), target))
+    assert fits != smaller
+    found = nearest_smaller(config, target, lambda shape: same_bytes(config, shape))
+    if found is not None:
+        assert found.macs < config.macs
+        assert all(room.fits for room in rooms(estimate(found), target))
+        held = [words * lanes * granularity for words, lanes, granularity in memory_shapes(found).values()]
+        assert sum(held) > 0
+
+
+def test_estimate_grows_with_the_core():
+    sizes = {name: estimate(PRESETS[name]) for name in ("tiny", "edge", "large")}
+    assert sizes["tiny"].lut_sites < sizes["edge"].lut_sites < sizes["large"].lut_sites
+    assert sizes["edge"].multipliers == 155
+
+
+# --- the tools themselves
+
+
+@pytest.mark.slow
+def test_small_array_through_yosys_and_nextpnr(tmp_path: Path):
+    config = CoreConfig(rows=1, cols=2, depth=4, max_tokens=4)
+    text = to_verilog(PEArray(config), name="array")
+    (tmp_path / "harness.v").write_text(harness(text, "array"))
+    assert lint(CELLS.read_text() + text + harness(text, "array"), top=HARNESS, control="lint_off\n") == []
+    found = synthesise(text, tmp_path, top="array", extra=LINK)
+    assert found.cells.multipliers == config.macs == 8
+    (first, again) = place_and_route(tmp_path, part=part("lfe5u-25f"), seeds=(1, 2))
+    assert first.fmax_mhz > 80 and again.fmax_mhz > 80 and (first.seed, again.seed) == (1, 2)
+    assert first.used["MULT18X18D"] == 8
+    assert first.critical.delay_ns == pytest.approx(1000 / first.fmax_mhz, rel=0.02)
+
+
+@pytest.mark.slow
+def test_netlist_of_a_core_computes_what_the_golden_model_does(tmp_path: Path):
+    """Down to the ECP5 cells: block RAM contents, multiplier blocks, everything Yosys made of the Verilog."""
+    model = random_model(hidden=8, heads=2, ffn=16, tokens=6, classes=3, pixels=4)
+    config = fitted(model, preset("tiny"))
+    image = compile_model(model, config)
+    verilog = emit_core(config, dict(image.memories))
+    result = implement(
+        verilog, config, tmp_path, top=TOP, part=part("lfe5u-85f"), extra="write_verilog -noattr cells.v"
+    )
+    assert result.problems == []
+    guess = estimate(config)
+    assert guess.multipliers == result.cells.multipliers
+    assert guess.block_ram == pytest.approx(result.cells.block_ram, abs=2)
+    assert guess.lut_sites == pytest.approx(result.cells.lut_sites, rel=0.15)
+    cells = CELLS.read_text() + (tmp_path / "cells.v").read_text()
+    with Session(image, cells, top=TOP, load=False) as session:
+        for tokens in (6, 6, 3, 1):
+            x = random_rows(model, tokens, tokens)
+            assert np.array_equal(session.run(x), reference.forward(model, x)["output"])
