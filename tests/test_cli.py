@@ -143,6 +143,7 @@ def test_generated_files_are_those_of_the_compiler(workshop: Path):
     assert (workshop / "d" / "program.lst").read_text() == image.listing + "\n"
 
 
+@pytest.mark.slow
 def test_generating_again_writes_the_same_bytes(workshop: Path, tmp_path: Path):
     environment = {**os.environ, "PYTHONHASHSEED": "77"}
     options = ["--config", workshop / "config.json", "--model", workshop / "m", "--fit", "-o", tmp_path / "d"]
@@ -185,6 +186,7 @@ def test_simulate_a_stream(workshop: Path, tmp_path: Path, capsys: pytest.Captur
     assert "input 4: " in text and "input 5: " not in text and "cycles between results" in text
 
 
+@pytest.mark.slow
 def test_simulate_reports_a_difference(workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     """A core whose softmax constants are wrong, under a manifest that says that all is well."""
     folder = shutil.copytree(workshop / "d", tmp_path / "d")
