@@ -150,7 +150,7 @@ def unpack(words: Iterable[int], bits: int, lanes: int, *, signed: bool = True) 
     split = np.unpackbits(data.reshape(len(words), size), axis=1, count=lanes * bits, bitorder="little")
     weights = np.left_shift(np.int64(1), np.arange(bits))
     if signed:
-        weights[-1] = -weights[-1]
+        weights[-1:] *= -1  # in place: of 64 bits the weight is its own negative
     return split.reshape(len(words), lanes, bits).astype(np.int64) @ weights
 
 

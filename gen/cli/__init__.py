@@ -28,7 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.unraisablehook = _unraisable
             signal.signal(signal.SIGTERM, _terminate)
             from gen.cli.app import run
-        return run(sys.argv[1:] if arguments is None else list(arguments))
+        status = run(sys.argv[1:] if arguments is None else list(arguments))
+        if arguments is None:  # the work is done and the program ends: too late to interrupt it
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return status
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only spoil the message,
         warnings.simplefilter("ignore")  # as would what libraries say of work left undone
