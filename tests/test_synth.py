@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from gen.randommodel import random_model, random_rows
 from gen.session import Session
 from gen.synth import Cells, Netlist, check_mapping, part, read_netlist, synthesise
 from gen.synth import _hoist_contents as hoist_contents
-from gen.tools import ToolFailed
+from gen.tools import Job, ToolFailed, run, run_all
 from hw.config import PRESETS, CoreConfig, preset
 from hw.core import memory_shapes
 from hw.memory import TensorMemory
@@ -114,6 +115,42 @@ def test_memory_contents_move_to_files(tmp_path: Path):
     assert "initial begin" not in moved and moved.count("$readmemh") == 1
     found = [int(line, 16) for line in (tmp_path / "contents1.hex").read_text().split()]
     assert found == words + [0] * (64 - len(words))
+
+
+# --- running tools
+
+
+@pytest.fixture
+def slow_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "slow-tool").write_text("#!/bin/sh\necho $$ > pid$1\necho working on $1\nexec sleep 60\n")
+    (tmp_path / "bin" / "slow-tool").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
+    return "slow-tool"
+
+
+def test_tools_stop_when_we_do(tmp_path: Path, slow_tool: str):
+    jobs = [Job(tool=slow_tool, arguments=[str(i)], folder=tmp_path, log=f"{i}.log") for i in range(2)]
+
+    def stop(line: str) -> None:
+        if all((tmp_path / f"{i}.log").read_text() for i in range(2)):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all(jobs, parallel=2, progress=stop)
+    for i in range(2):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((tmp_path / f"pid{i}").read_text()), 0)
+
+
+def test_failing_tool_stops_the_others(tmp_path: Path, slow_tool: str):
+    (tmp_path / "bin" / "bad-tool").write_text("#!/bin/sh\necho 'ERROR: cannot place'; echo bye; exit 3\n")
+    (tmp_path / "bin" / "bad-tool").chmod(0o755)
+    jobs = [Job(tool=tool, arguments=["0"], folder=tmp_path, log=f"{tool}.log") for tool in (slow_tool, "bad-tool")]
+    with pytest.raises(ToolFailed, match=r"^bad-tool: stopped with status 3 \(ERROR: cannot place\)$"):
+        run_all(jobs, parallel=2)
+    with pytest.raises(InputError, match="no-tool: not installed; run 'make setup'"):
+        run(Job(tool="no-tool", arguments=[], folder=tmp_path, log="x"))
 
 
 # --- routing reports

@@ -52,6 +52,7 @@ class _Group(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\nStart with:\n  rtlformer doctor\n  rtlformer demo\nEvery command has --help with an example.",
 )
+@click.version_option(package_name="rtlformer", prog_name="rtlformer")
 def cli() -> None:
     """From a trained transformer encoder to integer-only Verilog that runs it, proved bit-exact in simulation."""
 
