@@ -488,7 +488,7 @@ def test_writes_that_really_fail(checkpoint: Path, tmp_path: Path):
 
 # --- Ctrl-C
 
-READY = "import sys; from gen.cli import main; print('ready', flush=True); sys.exit(main(sys.argv[1:]))"
+READY = "import sys; from gen.cli import main; print('ready', flush=True); sys.exit(main())"
 
 
 def interrupt(arguments: list[object], after: float) -> tuple[int, str]:
