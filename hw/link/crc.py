@@ -19,9 +19,7 @@ def _next(state: Value, byte: Value) -> Value:
     terms = [{("state", i)} for i in range(32)]  # symbolic: which bits each register bit is the exclusive or of
     for bit in range(8):
         feedback = terms[0] ^ {("byte", bit)}
-        terms = [
-            (terms[i + 1] if i < 31 else set()) ^ (feedback if POLYNOMIAL >> i & 1 else set()) for i in range(32)
-        ]
+        terms = [(terms[i + 1] if i < 31 else set()) ^ (feedback if POLYNOMIAL >> i & 1 else set()) for i in range(32)]
     sources = {"state": state, "byte": byte}
     return Cat(Cat(sources[name][i] for name, i in sorted(bits)).xor() for bits in terms)
 

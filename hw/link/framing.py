@@ -17,14 +17,14 @@ class Deframer(wiring.Component):
     """The bytes between two flags, unstuffed, CRC included.
 
     Whatever comes, the next flag begins a frame anew. What is spoilt (a byte that the line garbled, an escape before a
-    flag) ends without ``end``; so does what holds no byte.
+    flag) is dropped without ``ends``; so is what holds no byte.
 
     Ports
     -----
     valid, data, error : from the receiver, at most every fourth cycle
-    start : a frame begins
+    begins : a frame begins
     o_valid, o_data : its next byte
-    end : a frame has ended with all its bytes (``start`` may be high too: of the next one); ``good``: its CRC is right
+    ends : a frame has ended with all its bytes (``begins`` may be high too: of the next one); ``good``: its CRC is right
     """
 
     def __init__(self):
@@ -33,10 +33,10 @@ class Deframer(wiring.Component):
                 "valid": In(1),
                 "data": In(8),
                 "error": In(1),
-                "start": Out(1),
+                "begins": Out(1),
                 "o_valid": Out(1),
                 "o_data": Out(8),
-                "end": Out(1),
+                "ends": Out(1),
                 "good": Out(1),
             }
         )
@@ -57,11 +57,11 @@ class Deframer(wiring.Component):
             self.o_valid.eq(0),
             starting.eq(0),
             ending.eq(0),
-            self.start.eq(starting),
-            self.end.eq(ending),
+            self.begins.eq(starting),
+            self.ends.eq(ending),
         ]
         m.d.comb += [
-            crc.clear.eq(self.start),
+            crc.clear.eq(self.begins),
             crc.en.eq(self.o_valid),
             crc.data.eq(self.o_data),
             self.good.eq(crc.good),

@@ -14,6 +14,8 @@ once: it keeps its last answer, and a request with the sequence number of that o
 otherwise ignored. So the host may repeat a request as often as it likes. Answers bear session, sequence and
 command of their request, by which the host drops late ones. A board that was reset has no session (0) and
 refuses everything but HELLO.
+
+The core is reset by a WRITE of CONTROL.reset, which also empties both streams' buffers: long done when the answer comes.
 """
 
 from amaranth.hdl import unsigned
@@ -41,8 +43,7 @@ class Command(enum.Enum, shape=8):
     WRITE = 3  # payload: any number of WordWrite, done in order
     PUSH = 4  # payload: 64-bit words for the core's input stream. BUSY, and nothing taken, unless all have room
     PULL = 5  # payload Pull; answer: 64-bit words of the core's output stream, as many as are there, perhaps none
-    RESET = 6  # reset the core and empty both streams; memories and MODEL_HASH keep their contents
-    ECHO = 7  # answer: the payload
+    ECHO = 6  # answer: the payload
 
 
 class Status(enum.Enum, shape=8):
@@ -100,4 +101,4 @@ class Pull(data.Struct):
     words: unsigned(16)  # at most; more than fit in a payload are as many as fit
 
 
-HEADER_BYTES = 8
+HEADER_BYTES = data.Layout.cast(Header).size // 8

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: SHL-2.1
+"""Carries out the host's requests."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.bus import READ_LATENCY as BUS_LATENCY
+from hw.bus import RegisterBus
+from hw.memory import READ_LATENCY, TensorMemory
+
+from .fifo import WordFifo
+from .frames import BUFFER, AnswerSender, RequestReceiver
+from .protocol import MAX_PAYLOAD, VERSION, Command, Header, Hello, Pull, Read, Status, WordWrite
+from .uart import UartReceiver, UartTransmitter
+
+__all__ = ["HostLink"]
+
+
+class HostLink(wiring.Component):
+    """From a serial line to a register bus and two streams of 64-bit words; :mod:`hw.link.protocol` says how.
+
+    A request is held in a memory until its answer has been sent; frames that come meanwhile are dropped. Answers are kept
+    in another memory and sent again when the request comes again. Words in both directions wait in buffers,
+    so that nothing the core does or leaves undone holds up an answer.
+
+    Parameters
+    ----------
+    clock_hz, baud : int
+        Of the clock and of the line.
+    input_words, result_words : int
+        Words of the buffers, powers of two, at least MAX_PAYLOAD / 8.
+
+    Ports
+    -----
+    rx, tx : the line
+    bus : register bus, master
+    o : stream of words to the core
+    i : stream of words from the core
+    flush : the core is being reset: empty the buffers
+    connected : a session is open
+    active : a request is being carried out or answered
+    spoilt : a frame was dropped for its CRC or length; one cycle
+
+    Raises
+    ------
+    ValueError
+        If a parameter breaks its rule.
+    """
+
+    def __init__(self, *, clock_hz: int, baud: int, input_words: int = 512, result_words: int = 512):
+        for name, words in (("input_words", input_words), ("result_words", result_words)):
+            if words * 8 < MAX_PAYLOAD:
+                raise ValueError(f"{name} must be at least {MAX_PAYLOAD // 8}, not {words}")
+        self._rates = {"clock_hz": clock_hz, "baud": baud}
+        self._depths = {"input_words": input_words, "result_words": result_words}
+        super().__init__(
+            {
+                "rx": In(1, init=1),
+                "tx": Out(1, init=1),
+                "bus": Out(RegisterBus()),
+                "o": Out(stream.Signature(unsigned(64))),
+                "i": In(stream.Signature(unsigned(64))),
+                "flush": In(1),
+                "connected": Out(1),
+                "active": Out(1),
+                "spoilt": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.receiver = receiver = UartReceiver(**self._rates)
+        m.submodules.transmitter = transmitter = UartTransmitter(**self._rates)
+        m.submodules.requests = requests = RequestReceiver()
+        m.submodules.sender = sender = AnswerSender()
+        m.submodules.inputs = inputs = WordFifo(depth=self._depths["input_words"])
+        m.submodules.results = results = WordFifo(depth=self._depths["result_words"])
+        m.submodules.answer = answer = TensorMemory(depth=BUFFER, lanes=1, granularity=8)
+        wiring.connect(m, sender.o, transmitter.i)
+        wiring.connect(m, inputs.o, wiring.flipped(self.o))
+        wiring.connect(m, wiring.flipped(self.i), results.i)
+        request = requests.header
+        m.d.comb += [
+            receiver.rx.eq(self.rx),
+            self.tx.eq(transmitter.tx),
+            requests.valid.eq(receiver.valid),
+            requests.data.eq(receiver.data),
+            requests.error.eq(receiver.error),
+            inputs.flush.eq(self.flush),
+            results.flush.eq(self.flush),
+            answer.r_addr.eq(sender.r_addr),
+            sender.r_data.eq(answer.r_data),
+            self.active.eq(requests.pending),
+            self.spoilt.eq(requests.spoilt),
+        ]
+
+        # --- session; the answer that is kept, and the one that is sent
+        session, sequence, following = Signal(16), Signal(8), Signal(8, init=1)
+        kept_command, kept_status = Signal(Command, init=Command.HELLO), Signal(Status)
+        kept_length = Signal(range(MAX_PAYLOAD + 1))
+        refusal = Signal(Status)  # sent in place of the kept answer unless OK
+        status, length = Signal(Status), Signal(range(MAX_PAYLOAD + 1))
+        with m.If(refusal == Status.OK):
+            m.d.comb += [status.eq(kept_status), length.eq(kept_length)]
+        with m.Else():
+            m.d.comb += status.eq(refusal)
+        parts = {"version": Const(VERSION, 8), "status": status, "length": length}  # the others are the request's
+        m.d.comb += [getattr(sender.header, name).eq(parts.get(name, request[name])) for name, _ in Header.as_shape()]
+        named, same, repeated, in_turn = Signal(), Signal(), Signal(), Signal()
+        hello, known_version = Signal(), Signal()
+        m.d.sync += [
+            self.connected.eq(session != 0),
+            named.eq(request.session != 0),
+            same.eq((request.session == session) & (session != 0)),
+            repeated.eq((request.sequence == sequence) & (request.command == kept_command)),
+            in_turn.eq(request.sequence == following),
+            following.eq(sequence + 1),
+            hello.eq(request.command == Command.HELLO),
+            known_version.eq(request.version == VERSION),
+        ]
+
+        # --- what requests are made of: bytes collected into `word`, acts, bytes emitted from it
+        word = Signal(64)
+        items = Signal(range(MAX_PAYLOAD + 1))  # still to come
+        left = Signal(range(9))  # bytes of the item
+        wait = Signal(range(max(READ_LATENCY, BUS_LATENCY) + 2))
+        reading, written = Signal(range(BUFFER)), Signal(range(BUFFER))
+        arguments = Signal()  # what is collected are Read or Pull
+        room = Signal()
+        identity = Hello.const({"max_payload": MAX_PAYLOAD, "reserved": 0, **self._depths, **self._rates}).as_value()
+        argument = word[64 - Pull.as_shape().size :]
+        m.d.comb += [
+            requests.r_addr.eq(reading),
+            answer.w_addr.eq(written),
+            answer.w_data.eq(word[:8]),
+            inputs.i.payload.eq(word),
+        ]
+        m.d.sync += [self.bus.write.eq(0), room.eq(inputs.room >= request.length[3:])]
+
+        def fail(status):
+            m.d.sync += kept_status.eq(status)
+            m.next = "ANSWER"
+
+        def collect(count):
+            m.d.sync += [left.eq(count), wait.eq(0)]
+            m.next = "COLLECT"
+
+        def emit(value, count):
+            m.d.sync += [word.eq(value), left.eq(count)]
+            m.next = "EMIT"
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [reading.eq(0), written.eq(0), arguments.eq(0), wait.eq(0), refusal.eq(Status.OK)]
+                with m.If(requests.pending):
+                    m.next = "LOOK"
+            with m.State("LOOK"):  # comparisons have settled
+                m.next = "JUDGE"
+            with m.State("JUDGE"):
+                m.next = "ANSWER"
+                with m.If(~known_version):
+                    m.d.sync += refusal.eq(Status.BAD_VERSION)
+                with m.Elif(same & repeated):
+                    pass
+                with m.Elif(hello & named | ~hello & same & in_turn):
+                    m.d.sync += [session.eq(request.session), sequence.eq(request.sequence)]
+                    m.d.sync += [kept_command.eq(request.command), kept_status.eq(Status.OK), kept_length.eq(0)]
+                    m.next = "BEGIN"
+                with m.Elif(~same):
+                    m.d.sync += refusal.eq(Status.NO_SESSION)
+                with m.Else():
+                    m.d.sync += refusal.eq(Status.BAD_SEQUENCE)
+            with m.State("BEGIN"):
+                m.next = "NEXT"
+                with m.Switch(request.command):
+                    with m.Case(Command.HELLO):
+                        m.d.sync += items.eq(Hello.as_shape().size // 64)
+                    with m.Case(Command.READ, Command.PULL):
+                        m.d.sync += arguments.eq(1)
+                        with m.If(request.length == Read.as_shape().size // 8):
+                            collect(Read.as_shape().size // 8)
+                        with m.Else():
+                            fail(Status.BAD_LENGTH)
+                    with m.Case(Command.WRITE):
+                        m.d.sync += items.eq(request.length[3:])
+                        with m.If(request.length[:3] != 0):
+                            fail(Status.BAD_LENGTH)
+                    with m.Case(Command.PUSH):
+                        m.d.sync += items.eq(request.length[3:])
+                        with m.If(request.length[:3] != 0):
+                            fail(Status.BAD_LENGTH)
+                        with m.Elif(~room):
+                            fail(Status.BUSY)
+                    with m.Case(Command.ECHO):
+                        m.d.sync += items.eq(request.length)
+                    with m.Default():
+                        fail(Status.BAD_COMMAND)
+            with m.State("NEXT"):
+                m.d.sync += [items.eq(items - 1), wait.eq(0)]
+                with m.If(items == 0):
+                    m.next = "ANSWER"
+                with m.Else():
+                    with m.Switch(request.command):
+                        with m.Case(Command.HELLO):
+                            emit(Mux(items == 1, identity[64:], identity[:64]), 8)
+                        with m.Case(Command.READ):
+                            m.next = "READ"
+                        with m.Case(Command.PULL):
+                            m.d.comb += results.o.ready.eq(1)
+                            with m.If(results.o.valid):
+                                emit(results.o.payload, 8)
+                            with m.Else():
+                                m.next = "ANSWER"
+                        with m.Case(Command.ECHO):
+                            collect(1)
+                        with m.Default():
+                            collect(8)
+            with m.State("COLLECT"):
+                m.d.sync += wait.eq(wait + 1)
+                with m.If(wait == READ_LATENCY):
+                    m.d.sync += [word.eq(Cat(word[8:], requests.r_data)), reading.eq(reading + 1), wait.eq(0)]
+                    m.d.sync += left.eq(left - 1)
+                    with m.If(left == 1):
+                        m.next = "ACT"
+            with m.State("ACT"):
+                m.d.sync += arguments.eq(0)
+                m.next = "NEXT"
+                with m.Switch(request.command):
+                    with m.Case(Command.READ):
+                        read = Read(argument)
+                        m.d.sync += [self.bus.addr.eq(read.first), items.eq(read.count)]
+                    with m.Case(Command.PULL):
+                        most = MAX_PAYLOAD // 8
+                        m.d.sync += items.eq(Mux(argument > most, most, argument))
+                    with m.Case(Command.WRITE):
+                        write = WordWrite(word)
+                        m.d.sync += [self.bus.addr.eq(write.register), self.bus.w_data.eq(write.value)]
+                        m.d.sync += self.bus.write.eq(1)
+                    with m.Case(Command.PUSH):
+                        m.d.comb += inputs.i.valid.eq(1)  # there is room
+                    with m.Case(Command.ECHO):
+                        emit(word[-8:], 1)
+            with m.State("READ"):
+                m.d.sync += wait.eq(wait + 1)
+                with m.If(wait == BUS_LATENCY):
+                    m.d.sync += self.bus.addr.eq(self.bus.addr + 1)
+                    emit(self.bus.r_data, 4)
+            with m.State("EMIT"):
+                m.d.comb += answer.w_en.eq(1)
+                m.d.sync += [word.eq(word >> 8), written.eq(written + 1), left.eq(left - 1)]
+                m.d.sync += kept_length.eq(written + 1)
+                with m.If(left == 1):
+                    m.next = "NEXT"
+            with m.State("ANSWER"):  # the header has settled
+                m.next = "SEND"
+            with m.State("SEND"):
+                m.d.comb += sender.start.eq(1)
+                m.next = "SENDING"
+            with m.State("SENDING"), m.If(~sender.busy):
+                m.d.comb += requests.done.eq(1)
+                m.next = "RELEASE"
+            with m.State("RELEASE"):  # `pending` falls
+                m.next = "IDLE"
+        return m
