@@ -44,6 +44,8 @@ class ControlBlock(wiring.Component):
     irq : interrupt, level
     """
 
+    COUNTER_BITS = 32
+
     def __init__(self, config: CoreConfig, model_hash: int = 0):
         if not 0 <= model_hash < 1 << 64:
             raise ValueError(f"model_hash must have at most 64 bits, not {model_hash:#x}")
@@ -173,7 +175,7 @@ class ControlBlock(wiring.Component):
 
         # --- counters; those of events count a cycle late
         def counter(name: str, enable) -> Signal:
-            count, carry = Signal(32, name=name.lower()), Signal(name=f"carry_{name.lower()}")
+            count, carry = Signal(self.COUNTER_BITS, name=name.lower()), Signal(name=f"carry_{name.lower()}")
             m.d.sync += Cat(count, carry).eq(count + enable)
             with m.If(clear):
                 m.d.sync += [count.eq(0), carry.eq(0)]

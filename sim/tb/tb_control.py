@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Testbench of :class:`hw.control.ControlBlock`: register bus on one side, a core played by the bench on the other."""
+
+import random
+from collections import deque
+
+import cocotb
+from cocotb.triggers import RisingEdge
+
+from hw.bus import ADDRESS_BITS, READ_LATENCY
+from hw.control import SETTLE_CYCLES
+from hw.core import BUSY_BITS
+from hw.registers import REGISTERS, Access, register
+from sim.tb import parameters, start, tick
+
+CONTROL, STATUS = register("CONTROL"), register("STATUS")
+
+
+class Bus:
+    """Master of a register bus ``bus`` of the device."""
+
+    def __init__(self, dut):
+        self._dut = dut
+
+    async def read(self, index: int) -> int:
+        """The word at ``index``."""
+        self._dut.bus__addr.value = index
+        await tick(self._dut)
+        self._dut.bus__addr.value = random.getrandbits(8)  # nothing may depend on it any more
+        await tick(self._dut, READ_LATENCY)
+        return int(self._dut.bus__r_data.value)
+
+    async def write(self, index: int, value: int) -> None:
+        """Writes ``value``, and returns when it has taken effect."""
+        self._dut.bus__addr.value, self._dut.bus__w_data.value = index, value
+        self._dut.bus__write.value = 1
+        await tick(self._dut)
+        self._dut.bus__write.value = 0
+
+    async def get(self, name: str) -> int:
+        """A register by name."""
+        return await self.read(register(name).index)
+
+    async def put(self, name: str, value: int) -> None:
+        """Writes a register by name."""
+        await self.write(register(name).index, value)
+
+
+class Core:
+    """Plays the core: dispatches a pass for a while, lets its result leave some time after; checks run and seq_len.
+
+    ``begun`` : length of every pass begun; ``left`` : results that left; ``busy`` : cycles of each engine. While
+    ``held``, no result leaves.
+    """
+
+    def __init__(self, dut):
+        self.dut, self.held = dut, False
+        self.begun: list[int] = []
+        self.in_flight: deque[int] = deque()  # cycles until each result may leave
+        self.left = 0
+        self.busy = [0] * len(BUSY_BITS)
+        cocotb.start_soon(self._run())
+
+    async def _run(self):
+        dut, edge = self.dut, RisingEdge(self.dut.clk)
+        length = steady = dispatching = 0
+        delayed = deque([0, 0])  # the core's busy output is late
+        while True:
+            await edge
+            run, now, reset = (int(port.value) for port in (dut.run, dut.seq_len, dut.core_reset))
+            steady = steady + 1 if now == length else 0
+            assert not self.in_flight or now == length, "the length changed while a pass was in flight"
+            length = now
+            others = random.getrandbits(len(BUSY_BITS)) if self.in_flight else 0
+            if reset:
+                self.in_flight.clear()
+                dispatching = 0
+            elif run:
+                assert dispatching == 0, "a start that the core does not see"
+                assert steady >= 3, "the length has not settled"
+                self.begun.append(now)
+                dispatching = random.randint(1, 40)
+                self.in_flight.append(dispatching + random.randint(0, 60))
+            elif dispatching:
+                dispatching -= 1
+            leaves = bool(self.in_flight) and self.in_flight[0] <= 0 and not self.held
+            self.in_flight = deque(left - 1 for left in self.in_flight)
+            if leaves:
+                self.in_flight.popleft()
+                self.left += 1
+            delayed.append(dispatching > 0)
+            busy = 0 if reset else (others & ~1) | delayed.popleft()
+            dut.frame.value, dut.busy.value = int(leaves), busy
+            for engine in range(len(BUSY_BITS)):
+                self.busy[engine] += busy >> engine & 1
+
+
+async def until_idle(bus: Bus) -> None:
+    """Waits for STATUS.idle."""
+    while not await bus.get("STATUS") & STATUS["idle"].mask:
+        pass
+
+
+async def begin(dut) -> tuple[Bus, Core]:
+    await start(dut, limit=200_000)
+    bus, core = Bus(dut), Core(dut)
+    await tick(dut, 2 * SETTLE_CYCLES)
+    await bus.put("CONTROL", CONTROL["clear"].mask)
+    await tick(dut, 2)
+    return bus, core
+
+
+@cocotb.test()
+async def every_register_starts_as_declared(dut):
+    """And one word a cycle is read; words that are no registers are 0."""
+    await start(dut)
+    await tick(dut, 2)
+    expected = parameters()["reset_values"]
+    read = []
+    for index in range((1 << ADDRESS_BITS) + READ_LATENCY):
+        dut.bus__addr.value = index % (1 << ADDRESS_BITS)
+        await tick(dut)
+        read.append(int(dut.bus__r_data.value))
+    read = read[READ_LATENCY:]
+    for reg in REGISTERS:
+        if reg.name != "CYCLES_LO":  # it runs
+            assert read[reg.index] == expected[reg.name], f"{reg.name} is {read[reg.index]:#x}"
+    assert not any(read[len(REGISTERS) :])
+
+
+@cocotb.test()
+async def writes_do_what_the_access_says(dut):
+    """All ones and random words to every register: read-only bits stay, the others change, no neighbour does."""
+    bus, core = await begin(dut)
+    core.held = True
+    quiet = [reg for reg in REGISTERS if reg.name not in ("CONTROL", "PASSES", "STATUS", "CYCLES_LO")]
+    before = {reg.name: await bus.get(reg.name) for reg in quiet}
+    for reg in quiet:
+        for value in (0xFFFFFFFF, random.getrandbits(32), 0xFFFF0003):
+            await bus.write(reg.index, value)
+            for field in reg.fields:
+                accepted = reg.name != "SEQ_LEN" or 1 <= value & 0xFFFF <= parameters()["max_tokens"]
+                if field.access == Access.RW and accepted:
+                    before[reg.name] = before[reg.name] & ~field.mask | value & field.mask
+            assert {other.name: await bus.get(other.name) for other in quiet} == before, reg.name
+    for index in (len(REGISTERS), (1 << ADDRESS_BITS) - 1):
+        await bus.write(index, 0xFFFFFFFF)
+        assert await bus.read(index) == 0
+    assert {other.name: await bus.get(other.name) for other in quiet} == before
+    assert not core.begun
+
+
+@cocotb.test()
+async def every_request_is_one_pass(dut):
+    """Requests at any moment, of any number, with lengths that change between: none is lost, none runs twice."""
+    bus, core = await begin(dut)
+    requested, lengths = 0, []
+    for _ in range(25):
+        if random.random() < 0.4:
+            await until_idle(bus)
+            assert not core.in_flight and len(core.begun) == requested
+            length = random.randint(1, parameters()["max_tokens"])
+            await bus.put("SEQ_LEN", length)
+        else:
+            length = await bus.get("SEQ_LEN")
+        count = random.choice([0, 1, 1, 2, 5])
+        if count == 1 and random.random() < 0.5:
+            await bus.put("CONTROL", CONTROL["start"].mask)
+        else:
+            await bus.put("PASSES", count)
+        assert not await bus.get("STATUS") & STATUS["idle"].mask
+        requested += count
+        lengths += [length] * count
+        await tick(dut, random.choice([0, 1, 30, 200]))
+    await until_idle(bus)
+    assert core.begun == lengths
+    assert await bus.get("PASSES") == 0
+    assert await bus.get("FRAMES_DONE") == core.left == requested
+    for engine, name in enumerate(BUSY_BITS):
+        assert await bus.get(f"BUSY_{name.upper()}") == core.busy[engine], name
+
+
+@cocotb.test()
+async def a_length_waits_for_the_passes_in_flight(dut):
+    """Written at once after a start, it reaches the core only when nothing is in flight, and the next start waits."""
+    bus, core = await begin(dut)
+    await bus.put("SEQ_LEN", 3)
+    await bus.put("PASSES", 1)
+    while not core.begun:
+        await tick(dut)
+    core.held = True
+    await bus.put("SEQ_LEN", 5)
+    await bus.put("PASSES", 2)
+    await tick(dut, 300)
+    assert core.begun == [3] and int(dut.seq_len.value) == 3
+    assert await bus.get("SEQ_LEN") == 5 and await bus.get("PASSES") == 2
+    core.held = False
+    await until_idle(bus)
+    assert core.begun == [3, 5, 5]
+
+
+@cocotb.test()
+async def what_cannot_be_done_is_refused(dut):
+    """Lengths out of range and too many passes change nothing and set ``refused``, which writing 1 clears."""
+    bus, core = await begin(dut)
+    core.held = True
+    length, most = await bus.get("SEQ_LEN"), parameters()["max_tokens"]
+    assert length == most
+    for value in (0, most + 1, 0x8001, 0xFFFF):
+        await bus.put("SEQ_LEN", value)
+        await tick(dut)
+        assert await bus.get("SEQ_LEN") == length
+        assert await bus.get("STATUS") & STATUS["refused"].mask
+        await bus.put("STATUS", STATUS["refused"].mask)
+        assert not await bus.get("STATUS") & STATUS["refused"].mask
+    await bus.put("PASSES", 0xFFFF)
+    await tick(dut, 4000)
+    waiting = await bus.get("PASSES")
+    assert waiting == 0xFFFF - len(core.begun), "no more are begun than the core's queues hold"
+    for count, left in ((0xFFFF - waiting + 1, waiting), (0xFFFF - waiting, 0xFFFF), (1, 0xFFFF)):
+        await bus.put("PASSES", count)
+        await tick(dut, 2)
+        assert await bus.get("PASSES") == left
+        assert bool(await bus.get("STATUS") & STATUS["refused"].mask) == (left == waiting or count == 1)
+        await bus.put("STATUS", STATUS["refused"].mask)
+    await bus.put("CONTROL", CONTROL["reset"].mask)
+    await until_idle(bus)
+    assert await bus.get("PASSES") == 0
+
+
+@cocotb.test()
+async def the_interrupt_follows_done(dut):
+    """High from a result on until done is cleared, if enabled; a result that comes meanwhile is not lost."""
+    bus, core = await begin(dut)
+    await bus.put("PASSES", 1)
+    await until_idle(bus)
+    status = await bus.get("STATUS")
+    assert status & STATUS["done"].mask and not status & STATUS["irq"].mask and not int(dut.irq.value)
+    await bus.put("CONTROL", CONTROL["irq_enable"].mask)
+    await tick(dut, 2)
+    assert int(dut.irq.value) and await bus.get("STATUS") & STATUS["irq"].mask
+    await bus.put("STATUS", STATUS["done"].mask)
+    await tick(dut, 2)
+    assert not int(dut.irq.value)
+    await bus.put("PASSES", 30)
+    seen = 0
+    while seen < 30:
+        while not int(dut.irq.value):
+            await tick(dut)
+        await bus.put("STATUS", STATUS["done"].mask)
+        await tick(dut, 3)
+        seen = await bus.get("FRAMES_DONE") - 1
+    await until_idle(bus)
+    await bus.put("CONTROL", 0)
+    await bus.put("PASSES", 1)
+    await until_idle(bus)
+    assert await bus.get("STATUS") & STATUS["done"].mask and not int(dut.irq.value)
+
+
+@cocotb.test()
+async def reset_leaves_the_host_s_settings(dut):
+    """It ends passes and forgets requests; a start written with it is dropped, one written after it is kept."""
+    bus, core = await begin(dut)
+    for name, value in (("SEQ_LEN", 2), ("MODEL_HASH_LO", 0x1234), ("MODEL_HASH_HI", 0x5678), ("PASSES", 9)):
+        await bus.put(name, value)
+    core.held = True
+    await tick(dut, 500)
+    frames, begun = await bus.get("FRAMES_DONE"), len(core.begun)
+    assert core.in_flight
+    await bus.put("CONTROL", sum(CONTROL[name].mask for name in ("reset", "start", "irq_enable")))
+    high = 0
+    for _ in range(20):
+        await tick(dut)
+        high += int(dut.core_reset.value)
+    assert high == SETTLE_CYCLES
+    core.held = False
+    await until_idle(bus)
+    assert len(core.begun) == begun and not core.in_flight
+    assert await bus.get("CONTROL") == CONTROL["irq_enable"].mask
+    assert await bus.get("STATUS") == STATUS["idle"].mask
+    expected = {"SEQ_LEN": 2, "MODEL_HASH_LO": 0x1234, "MODEL_HASH_HI": 0x5678, "PASSES": 0, "FRAMES_DONE": frames}
+    assert {name: await bus.get(name) for name in expected} == expected
+    await bus.put("CONTROL", CONTROL["reset"].mask)
+    await bus.put("CONTROL", CONTROL["start"].mask)
+    await until_idle(bus)
+    assert len(core.begun) == begun + 1
+    dut.rst.value = 1
+    await tick(dut, 2)
+    dut.rst.value = 0
+    expected = {"SEQ_LEN": parameters()["max_tokens"], "MODEL_HASH_LO": 0x1234, "MODEL_HASH_HI": 0x5678, "CONTROL": 0}
+    assert {name: await bus.get(name) for name in expected} == expected, "MODEL_HASH is about memories"
+
+
+@cocotb.test()
+async def cycles_carry_into_the_high_half(dut):
+    """Every reading whose two high halves agree is exact, however the low half wraps meanwhile."""
+    bits = parameters()["counter_bits"]
+    bus, _ = await begin(dut)
+    words = []
+    for cycle in range(200):
+        dut.bus__addr.value = register("CYCLES_LO" if cycle % 2 else "CYCLES_HI").index
+        await tick(dut)
+        words.append(int(dut.bus__r_data.value))
+    words = words[READ_LATENCY:]
+    start_count, read = words[1] - 1, 0
+    for at in range(0, len(words) - 2, 2):
+        high, low, again = words[at : at + 3]
+        if high == again:
+            assert high << bits | low == start_count + at + 1
+            read += 1
+    assert read > 80 and (words[-2] | words[-1]) >> 2
