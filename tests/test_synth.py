@@ -28,9 +28,9 @@ from hw.memory import TensorMemory
 from hw.pe_array import PEArray
 from hw.verilog import to_verilog
 from sim import reference
+from sim.ecp5 import CELLS
 from sim.verilate import lint
 
-CELLS = Path(__file__).parent / "data" / "ecp5_cells.v"
 EDGE = preset("edge")
 
 
