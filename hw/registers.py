@@ -12,8 +12,8 @@ from .config import CoreConfig
 from .core import BUSY_BITS
 
 __all__ = [
-    "ID", "MAP_REVISION", "REGISTERS", "STREAM_BASE", "STREAM_REGISTERS", "VERSION", "Access", "Field", "Register",
-    "config_of", "facts", "hash64", "register", "reset_value",
+    "ID", "MAP_REVISION", "QUEUE_WORDS", "REGISTERS", "STREAM_BASE", "STREAM_REGISTERS", "VERSION", "Access", "Field",
+    "Register", "config_of", "facts", "hash64", "register", "reset_value",
 ]  # fmt: skip
 
 ID = 0x52544C46
@@ -25,8 +25,11 @@ VERSION = (0, 1, 0)
 MAP_REVISION = 1
 """Goes up with every change of this map that old software would not survive."""
 
-STREAM_BASE = 0x400
+STREAM_BASE = 0x200
 """Byte offset of :data:`STREAM_REGISTERS`."""
+
+QUEUE_WORDS = 32
+"""Words of each queue behind :data:`STREAM_REGISTERS`."""
 
 _EXP = ("base2", "ibert")
 _GELU = ("table", "ibert")
@@ -198,7 +201,7 @@ STREAM_REGISTERS: tuple[Register, ...] = _place(STREAM_BASE, [
     _whole("PULL_HI", "High half: reading it takes the word away. Refused while output_words is 0.",
            access=Access.POP),
     ("STREAM_STATUS", "State of the two queues.", (
-        Field(name="input_room", lsb=0, width=8, reset="queue_words", doc="words that PUSH will take"),
+        Field(name="input_room", lsb=0, width=8, reset=QUEUE_WORDS, doc="words that PUSH will take"),
         Field(name="output_words", lsb=8, width=8, doc="words that PULL can give"),
         Field(name="output_last", lsb=16, width=1, doc="the oldest of them is a result's last"),
     )),
