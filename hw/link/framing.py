@@ -24,7 +24,8 @@ class Deframer(wiring.Component):
     valid, data, error : from the receiver, at most every fourth cycle
     begins : a frame begins
     o_valid, o_data : its next byte
-    ends : a frame has ended with all its bytes (``begins`` may be high too: of the next one); ``good``: its CRC is right
+    ends : a frame has ended with all its bytes (``begins`` may be high too: of the next one)
+    good : with ``ends``: its CRC is right
     """
 
     def __init__(self):

@@ -11,7 +11,7 @@ from hw.memory import READ_LATENCY, TensorMemory
 
 from .fifo import WordFifo
 from .frames import BUFFER, AnswerSender, RequestReceiver
-from .protocol import MAX_PAYLOAD, VERSION, Command, Header, Hello, Pull, Read, Status, WordWrite
+from .protocol import MAX_PAYLOAD, VERSION, Command, Header, Hello, Pull, Pushed, Read, Status, WordWrite
 from .uart import UartReceiver, UartTransmitter
 
 __all__ = ["HostLink"]
@@ -20,9 +20,9 @@ __all__ = ["HostLink"]
 class HostLink(wiring.Component):
     """From a serial line to a register bus and two streams of 64-bit words; :mod:`hw.link.protocol` says how.
 
-    A request is held in a memory until its answer has been sent; frames that come meanwhile are dropped. Answers are kept
-    in another memory and sent again when the request comes again. Words in both directions wait in buffers,
-    so that nothing the core does or leaves undone holds up an answer.
+    A request is held in a memory until its answer has been sent; frames that come meanwhile are dropped. The answer is
+    kept in another memory and sent again when the request comes again. Words in both directions wait in buffers, so
+    that nothing the core does or leaves undone holds up an answer.
 
     Parameters
     ----------
@@ -127,6 +127,7 @@ class HostLink(wiring.Component):
         wait = Signal(range(max(READ_LATENCY, BUS_LATENCY) + 2))
         reading, written = Signal(range(BUFFER)), Signal(range(BUFFER))
         arguments = Signal()  # what is collected are Read or Pull
+        told = Signal()  # Pushed has been emitted
         room = Signal()
         identity = Hello.const({"max_payload": MAX_PAYLOAD, "reserved": 0, **self._depths, **self._rates}).as_value()
         argument = word[64 - Pull.as_shape().size :]
@@ -152,7 +153,7 @@ class HostLink(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [reading.eq(0), written.eq(0), arguments.eq(0), wait.eq(0), refusal.eq(Status.OK)]
+                m.d.sync += [reading.eq(0), written.eq(0), arguments.eq(0), told.eq(0), refusal.eq(Status.OK)]
                 with m.If(requests.pending):
                     m.next = "LOOK"
             with m.State("LOOK"):  # comparisons have settled
@@ -199,7 +200,10 @@ class HostLink(wiring.Component):
             with m.State("NEXT"):
                 m.d.sync += [items.eq(items - 1), wait.eq(0)]
                 with m.If(items == 0):
+                    m.d.sync += [items.eq(0), told.eq(1)]
                     m.next = "ANSWER"
+                    with m.If((request.command == Command.PUSH) & ~told):
+                        emit(inputs.room, Pushed.as_shape().size // 8)
                 with m.Else():
                     with m.Switch(request.command):
                         with m.Case(Command.HELLO):

@@ -9,13 +9,13 @@ The host asks, the board answers; the host sends the next request when it has th
 length, or cut short, is no request: the board drops it without a word and the host, after a time, sends it again.
 
 A session begins with HELLO, whose header carries a session number that the host draws at random, other than 0. Every
-later request carries it and, in ``sequence``, one more than the request before (modulo 256). The board acts on a request
-once: it keeps its last answer, and a request with the sequence number of that one is answered with it again and
-otherwise ignored. So the host may repeat a request as often as it likes. Answers bear session, sequence and
-command of their request, by which the host drops late ones. A board that was reset has no session (0) and
-refuses everything but HELLO.
+later request carries it and, in ``sequence``, one more than the request before (modulo 256). The board acts on a
+request once: it keeps its last answer, and a request with session, sequence and command of that one is given it again
+and otherwise ignored. So the host may repeat a request as often as it likes. Answers bear session, sequence and command
+of their request, by which the host drops late ones. A board that was reset has no session and refuses everything but
+HELLO.
 
-The core is reset by a WRITE of CONTROL.reset, which also empties both streams' buffers: long done when the answer comes.
+The core is reset by a WRITE of CONTROL.reset, which also empties both streams' buffers, long before its answer comes.
 """
 
 from amaranth.hdl import unsigned
@@ -23,7 +23,7 @@ from amaranth.lib import data, enum
 
 __all__ = [
     "CRC_BYTES", "ESCAPE", "ESCAPE_XOR", "FLAG", "HEADER_BYTES", "MAX_PAYLOAD", "VERSION",
-    "Command", "Header", "Hello", "Pull", "Read", "Status", "WordWrite",
+    "Command", "Header", "Hello", "Pull", "Pushed", "Read", "Status", "WordWrite",
 ]  # fmt: skip
 
 VERSION = 1
@@ -41,7 +41,7 @@ class Command(enum.Enum, shape=8):
     HELLO = 1  # open a session; answer: Hello. Touches nothing but the link
     READ = 2  # payload Read; answer: that many 32-bit registers
     WRITE = 3  # payload: any number of WordWrite, done in order
-    PUSH = 4  # payload: 64-bit words for the core's input stream. BUSY, and nothing taken, unless all have room
+    PUSH = 4  # payload: 64-bit words for the core's input stream; answer: Pushed. BUSY unless there is room for all
     PULL = 5  # payload Pull; answer: 64-bit words of the core's output stream, as many as are there, perhaps none
     ECHO = 6  # answer: the payload
 
@@ -93,6 +93,12 @@ class WordWrite(data.Struct):
     register: unsigned(8)  # byte offset / 4
     reserved: unsigned(24)
     value: unsigned(32)
+
+
+class Pushed(data.Struct):
+    """Payload of the answer to PUSH."""
+
+    room: unsigned(16)  # words free in the input stream's buffer: Hello.input_words once the core has taken them all
 
 
 class Pull(data.Struct):

@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A board from the host's side.
+
+::
+
+    with Device("/dev/ttyUSB0") as device:
+        print(device.identity.config.array)
+        device.load("build/digits")          # nothing to do where the bitstream holds this model
+        logits = device.run(x)               # integers [tokens, features] in, integers out
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gen.emit import images_hash
+from gen.errors import InputError
+from gen.image import Image
+from gen.link.connection import Busy, Connection, SessionLost
+from gen.link.errors import BoardReset, CoreStalled, NotABoard, SelfTestFailed, WrongBoard
+from gen.link.transport import SerialTransport, Transport
+from gen.manifest import Design, open_design
+from gen.randommodel import random_rows
+from hw.config import CoreConfig
+from hw.link.protocol import MAX_PAYLOAD
+from hw.registers import ID, MAP_REVISION, REGISTERS, config_of, hash64, register
+from sim.golden import IntArray
+from sim.reference import forward
+
+__all__ = ["BAUD", "Device", "Identity", "Measured", "model_hash"]
+
+BAUD = 3_000_000
+"""Unless a board says otherwise."""
+
+_RESTARTS = 3  # of a run or load that resets interrupt
+_ECHOES = 8  # of a self-test
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What a board says it is."""
+
+    version: str
+    config: CoreConfig
+    clock_hz: int
+    baud: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One call of :meth:`Device.run_all`, by the board's own counters."""
+
+    inputs: int
+    cycles: int
+    """Clock cycles from the first byte sent to the last result fetched: what the link makes of it."""
+    core_cycles: int
+    """Of these, the cycles with a pass in flight: what the core makes of it."""
+    clock_hz: int
+    bytes_sent: int
+    bytes_received: int
+    repeated: int
+    """Requests sent again."""
+
+    @property
+    def link_rate(self) -> float:
+        """Results a second, link included."""
+        return self.inputs * self.clock_hz / max(self.cycles, 1)
+
+    @property
+    def core_rate(self) -> float:
+        """Results a second of the core alone, fed from the link's buffer."""
+        return self.inputs * self.clock_hz / max(self.core_cycles, 1)
+
+
+def model_hash(image: Image) -> int:
+    """What MODEL_HASH holds while ``image`` is in the memories."""
+    return hash64(images_hash({target: list(words) for target, words in image.memories.items()}))
+
+
+class Device:
+    """An open port with a board on it, its core reset.
+
+    Every method raises a :class:`gen.link.errors.LinkError` of a telling class if it cannot do its work; the device can
+    be used again afterwards. A board that is reset meanwhile is brought back to where it was, a few times.
+
+    Parameters
+    ----------
+    port : str or Transport
+        A serial port, or what carries the bytes instead.
+    baud : int
+    timeout : float
+        Seconds that an answer may take beyond the time of its bytes.
+    retries : int
+        Repetitions of a request that is not answered.
+    stall : float
+        Seconds after which a core that does nothing has stalled.
+
+    Attributes
+    ----------
+    identity : Identity
+    measured : Measured or None
+        Of the last :meth:`run` or :meth:`run_all`.
+    """
+
+    def __init__(
+        self,
+        port: str | Transport,
+        baud: int = BAUD,
+        *,
+        timeout: float = 0.25,
+        retries: int = 8,
+        stall: float = 5.0,
+    ):
+        self.name = port if isinstance(port, str) else type(port).__name__
+        self._transport = SerialTransport(port, baud) if isinstance(port, str) else port
+        self._link = Connection(self._transport, name=self.name, baud=baud, timeout=timeout, retries=retries)
+        self._stall = stall
+        self._image: Image | None = None
+        self.measured: Measured | None = None
+        try:
+            self.identity = self._attempt(self._open)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._transport.close()
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ----- the board
+
+    def reset(self) -> None:
+        """Reset the core and its streams; memories and counters stay."""
+        self._attempt(self._reset)
+
+    def counters(self) -> dict[str, int]:
+        """FRAMES_DONE, ACTIVE_CYCLES, CYCLES, and BUSY_... of each engine, since they were cleared (when a run begins)."""
+        return self._attempt(self._counters)
+
+    def self_test(self, design: Design | None = None, *, progress: Progress | None = None) -> int:
+        """Echo bytes of every kind, and run a random input through the model of ``design``; returns values compared.
+
+        Raises
+        ------
+        SelfTestFailed
+            If what comes back is not the same, or not what the golden model says.
+        """
+        draw, compared = random.Random(1), 0
+        for number in range(_ECHOES):
+            data = bytes(range(256)) * 4 if number == 0 else draw.randbytes(MAX_PAYLOAD)
+            back = self._attempt(lambda data=data: self._link.echo(data))
+            if back != data:
+                wrong = sum(a != b for a, b in zip(back, data, strict=False)) + abs(len(back) - len(data))
+                raise SelfTestFailed(
+                    f"{self.name}: link test: {wrong} of {len(data)} bytes came back wrong; flash this version"
+                )
+            compared += len(data)
+            if progress:
+                progress(number + 1, _ECHOES)
+        if design is not None:
+            x = random_rows(design.model, design.model.max_tokens)
+            expected = forward(design.model, x)["output"]
+            self.load(design, progress=progress)
+            wrong = int((self.run(x) != expected).sum())
+            if wrong:
+                raise SelfTestFailed(
+                    f"{self.name}: core test: {wrong} of {expected.size} results differ from the golden model; load the "
+                    "model anew, or build the bitstream for a slower clock"
+                )
+            compared += expected.size
+        return compared
+
+    # ----- the model
+
+    def load(
+        self, model: Image | Design | str | Path, *, progress: Progress | None = None, force: bool = False
+    ) -> bool:
+        """Put a model into the board's memories; returns whether that was needed (``force`` does it in any case).
+
+        Parameters
+        ----------
+        model : Image, Design, str or Path
+            Compiled, or the folder of a generated accelerator.
+        progress : callable
+            Told the bytes sent, and how many there are.
+
+        Raises
+        ------
+        WrongBoard
+            If it was compiled for another configuration than the board's.
+        """
+        if isinstance(model, str | Path):
+            model = open_design(model)
+        image = model.image if isinstance(model, Design) else model
+        self._image = None
+        loaded = self._attempt(lambda: self._load(image, progress, force))
+        self._image = image
+        return loaded
+
+    def run(self, x: npt.ArrayLike) -> IntArray:
+        """The result of one input [tokens, features]: logits, or rows [tokens, width]."""
+        return self.run_all([x])[0]
+
+    def run_all(self, inputs: Sequence[npt.ArrayLike], *, progress: Progress | None = None) -> list[IntArray]:
+        """Results of inputs, each [tokens, features], in order.
+
+        Inputs go to the board while it works on earlier ones. If it is reset meanwhile, what has no result yet is
+        done again.
+
+        Parameters
+        ----------
+        progress : callable
+            Told the results so far, and how many there will be.
+
+        Raises
+        ------
+        InputError
+            If no model is loaded or an input does not suit it.
+        CoreStalled
+            If the core gives no result.
+        """
+        image = self._image
+        if image is None:
+            raise InputError(f"{self.name}: no model is loaded; call load first")
+        packets = [np.asarray(image.input_packet(x), np.uint64) for x in inputs]
+        tokens = [len(np.asarray(x)) for x in inputs]
+        results: list[IntArray] = []
+        fresh, moved = True, (self._link.sent, self._link.received, self._link.repeated)
+
+        def work() -> None:
+            nonlocal fresh
+            if not fresh:
+                self._load(image, None, False)
+            fresh = False
+            self._reset(clear=not results)
+            done = len(results)
+            for length, group in groupby(range(done, len(packets)), key=lambda number: tokens[number]):
+                numbers = list(group)
+                self._run_group([packets[n] for n in numbers], length, image, results, progress, len(packets))
+
+        self._attempt(work)
+        counters = self._attempt(self._counters)
+        now = (self._link.sent, self._link.received, self._link.repeated)
+        sent, received, repeated = (b - a for a, b in zip(moved, now, strict=True))
+        self.measured = Measured(
+            inputs=len(results),
+            cycles=counters["CYCLES"],
+            core_cycles=counters["ACTIVE_CYCLES"],
+            clock_hz=self.identity.clock_hz,
+            bytes_sent=sent,
+            bytes_received=received,
+            repeated=repeated,
+        )
+        return results
+
+    # ----- inner workings: these may raise SessionLost
+
+    def _attempt(self, work: Callable):
+        """Do ``work``; where the board was reset meanwhile, open a new session and do it again."""
+        for restart in range(_RESTARTS + 1):
+            try:
+                if restart:
+                    self.identity = self._open()
+                return work()
+            except SessionLost as error:
+                lost = error
+        raise BoardReset(
+            f"{lost} (it happened {_RESTARTS + 1} times in a row: check its power supply, and that no other program uses it)"
+        )
+
+    def _open(self) -> Identity:
+        self._link.open()
+        values = self._link.read(0, len(REGISTERS))
+        known = {reg.name: value for reg, value in zip(REGISTERS, values, strict=True)}
+        if known["ID"] != ID:
+            raise NotABoard(
+                f"{self.name}: answers, but is no rtlformer core (ID {known['ID']:08x}); flash an rtlformer bitstream"
+            )
+        version = register("VERSION")
+        if (revision := known["VERSION"] >> version["map"].lsb) != MAP_REVISION:
+            raise NotABoard(
+                f"{self.name}: the board's registers are of revision {revision}, this version knows {MAP_REVISION}; "
+                "flash it with this version"
+            )
+        try:
+            config = config_of(known.__getitem__)
+        except ValueError as error:
+            raise NotABoard(f"{self.name}: the board's registers make no sense: {error}; flash it again") from None
+        numbers = (known["VERSION"] >> version[part].lsb & 0xFF for part in ("major", "minor", "patch"))
+        self._reset()
+        return Identity(
+            version=".".join(map(str, numbers)),
+            config=config,
+            clock_hz=self._link.hello["clock_hz"],
+            baud=self._link.hello["baud"],
+        )
+
+    def _reset(self, *, clear: bool = False) -> None:
+        control = register("CONTROL")
+        self._link.write((control.index, control["reset"].mask | control["clear"].mask * clear))
+
+    def _counters(self) -> dict[str, int]:
+        regs = [reg for reg in REGISTERS if reg.name in _COUNTERS or reg.name.startswith("BUSY_")]
+        first, last = regs[0].index, regs[-1].index
+        while True:
+            values = dict(
+                zip((reg.name for reg in REGISTERS[first:]), self._link.read(first, last - first + 1), strict=False)
+            )
+            high = self._link.read(register("CYCLES_HI").index, 1)[0]
+            if high == values["CYCLES_HI"]:
+                break
+        cycles = values.pop("CYCLES_HI") << 32 | values.pop("CYCLES_LO")
+        return {**values, "CYCLES": cycles}
+
+    def _load(self, image: Image, progress: Progress | None, force: bool) -> bool:
+        config = self.identity.config
+        if config.fingerprint != image.config.fingerprint:
+            raise WrongBoard(
+                f"{self.name}: the board's core ({config.array}, configuration {config.fingerprint[:16]}) is not the one "
+                f"that model {image.name} was compiled for ({image.config.array}, {image.config.fingerprint[:16]}); "
+                "flash the matching bitstream, or generate for the board's configuration"
+            )
+        low, high = register("MODEL_HASH_LO").index, register("MODEL_HASH_HI").index
+        wanted = model_hash(image)
+        halves = self._link.read(low, 2)
+        if halves[1] << 32 | halves[0] == wanted and not force:
+            return False
+        self._link.write((low, 0), (high, 0))
+        self._reset()
+        data = np.concatenate(image.load_packets()).astype("<u8").tobytes()
+        for start in range(0, len(data), MAX_PAYLOAD):
+            self._patiently(lambda start=start: self._link.push(data[start : start + MAX_PAYLOAD]), "takes no program")
+            if progress:
+                progress(min(start + MAX_PAYLOAD, len(data)), len(data))
+        self._patiently(self._drained, "takes no program")
+        self._link.write((low, wanted & 0xFFFFFFFF), (high, wanted >> 32))
+        return True
+
+    def _drained(self) -> int:
+        if self._link.push(b"") < self._link.hello["input_words"]:
+            raise Busy
+        return 0
+
+    def _patiently(self, act: Callable[[], int], complaint: str) -> int:
+        """``act`` until it is not Busy; CoreStalled if that takes too long."""
+        deadline = self._transport.clock() + self._stall
+        while True:
+            try:
+                return act()
+            except Busy:
+                if self._transport.clock() > deadline:
+                    raise self._stalled(complaint) from None
+
+    def _run_group(
+        self,
+        packets: list[npt.NDArray[np.uint64]],
+        tokens: int,
+        image: Image,
+        results: list[IntArray],
+        progress: Progress | None,
+        total: int,
+    ) -> None:
+        """Results of inputs of one length, appended to ``results``.
+
+        A pass is requested once its whole input is with the board, so that ACTIVE_CYCLES has no waiting for the link.
+        """
+        link, each = self._link, image.output_words(tokens)
+        data = np.concatenate(packets).astype("<u8").tobytes()
+        ends = np.cumsum([8 * len(packet) for packet in packets])
+        pushed = requested = 0
+        arrived = bytearray()
+        left = len(packets)
+        link.write((register("SEQ_LEN").index, tokens))
+        deadline = self._transport.clock() + self._stall
+        while left:
+            moved = False
+            if pushed < len(data):
+                try:
+                    part = data[pushed : pushed + MAX_PAYLOAD]
+                    link.push(part)
+                    pushed, moved = pushed + len(part), True
+                except Busy:
+                    pass
+                whole = int(np.searchsorted(ends, pushed, side="right"))
+                if whole > requested:
+                    link.write((register("PASSES").index, whole - requested))
+                    requested = whole
+            if requested > len(packets) - left:
+                words = link.pull(left * each - len(arrived) // 8)
+                arrived += words
+                moved |= bool(words)
+            while left and len(arrived) >= 8 * each:
+                result = np.frombuffer(bytes(arrived[: 8 * each]), "<u8")
+                results.append(image.decode_output(result, tokens))
+                del arrived[: 8 * each]
+                left -= 1
+                if progress:
+                    progress(len(results), total)
+            now = self._transport.clock()
+            if moved:
+                deadline = now + self._stall
+            elif now > deadline:
+                raise self._stalled(f"gives no result for {left} of {total} inputs")
+
+    def _stalled(self, complaint: str) -> CoreStalled:
+        status = self._link.read(register("STATUS").index, 1)[0]
+        return CoreStalled(
+            f"{self.name}: the core {complaint} (STATUS {status:#x}); load the model again, and look for a slower clock "
+            "if that does not help"
+        )
+
+
+_COUNTERS = ("FRAMES_DONE", "ACTIVE_CYCLES", "CYCLES_LO", "CYCLES_HI")

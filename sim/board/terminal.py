@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A simulated board behind a pseudo-terminal, which programs open as they open a serial port."""
+
+import os
+import pty
+import select
+import threading
+import tty
+
+from sim.board import SimulatedBoard
+
+__all__ = ["Terminal"]
+
+_SLICE = 20_000  # cycles between two looks at the terminal
+_REST = 200_000  # cycles after the line was last in use, from which on the board is let run at leisure
+_REST_S = 0.01
+_BACKLOG = 1 << 16  # bytes for a reader that does not read; more are lost, as on a real line
+
+
+class Terminal:
+    """Runs a board, in a thread of its own, and passes bytes both ways until it is closed.
+
+    The baud rate that programs set means nothing: time is the simulated clock's. Programs may come and go.
+
+    Attributes
+    ----------
+    path : str
+        Of the terminal.
+    """
+
+    def __init__(self, board: SimulatedBoard):
+        self.board = board
+        self._master, self._slave = pty.openpty()  # ours stays open, so that the terminal outlives its users
+        tty.setraw(self._slave)
+        os.set_blocking(self._master, False)
+        self.path = os.ttyname(self._slave)
+        self._wake, self._waker = os.pipe()
+        self._reset = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="simulated board", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop, and switch the board off."""
+        if self._thread.is_alive():
+            os.write(self._waker, b"x")
+            self._thread.join()
+        for descriptor in (self._master, self._slave, self._wake, self._waker):
+            os.close(descriptor)
+        self.board.close()
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def reset(self) -> None:
+        """Press the board's reset button."""
+        self._reset.set()
+
+    def _run(self) -> None:
+        board, backlog = self.board, b""
+        while True:
+            resting = board.quiet > _REST and not backlog
+            ready, _, _ = select.select([self._master, self._wake], [], [], _REST_S if resting else 0)
+            if self._wake in ready:
+                return
+            if self._reset.is_set():
+                self._reset.clear()
+                board.reset()
+            if self._master in ready:
+                board.send(os.read(self._master, 4096))
+            board.run(_SLICE)
+            backlog = (backlog + board.receive())[:_BACKLOG]
+            if backlog:
+                try:
+                    backlog = backlog[os.write(self._master, backlog) :]
+                except BlockingIOError:
+                    pass
