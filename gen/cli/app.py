@@ -27,7 +27,10 @@ COMMANDS = {
     "estimate": "Predict cycles, buffers and size before anything is built.",
     "generate": "Write an accelerator: Verilog, program, images, manifest.",
     "simulate": "Run inputs through the generated Verilog.",
+    "verify": "Prove that golden, Verilog, netlist and board agree.",
     "synth": "Synthesise for an FPGA, and place and route.",
+    "run": "Run inputs on a board, or on a simulated one.",
+    "board-sim": "Simulate a whole board behind a pseudo-terminal.",
     "bench": "Measure the standard workloads.",
     "demo": "Generate the digits accelerator and let it read digits.",
 }
@@ -45,7 +48,7 @@ class _Group(click.Group):
         if name not in COMMANDS:
             return None
         with uninterrupted():
-            return importlib.import_module(f"gen.cli.{name}").command
+            return importlib.import_module(f"gen.cli.{name.replace('-', '_')}").command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
