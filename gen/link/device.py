@@ -149,7 +149,7 @@ class Device:
         self._attempt(self._reset)
 
     def counters(self) -> dict[str, int]:
-        """FRAMES_DONE, ACTIVE_CYCLES, CYCLES, and BUSY_... of each engine, since they were cleared (when a run begins)."""
+        """FRAMES_DONE, ACTIVE_CYCLES, CYCLES and the BUSY_... of every engine, since the last run began."""
         return self._attempt(self._counters)
 
     def self_test(self, design: Design | None = None, *, progress: Progress | None = None) -> int:
@@ -179,8 +179,8 @@ class Device:
             wrong = int((self.run(x) != expected).sum())
             if wrong:
                 raise SelfTestFailed(
-                    f"{self.name}: core test: {wrong} of {expected.size} results differ from the golden model; load the "
-                    "model anew, or build the bitstream for a slower clock"
+                    f"{self.name}: core test: {wrong} of {expected.size} results differ from the golden model; load "
+                    "the model anew, or build the bitstream for a slower clock"
                 )
             compared += expected.size
         return compared
@@ -280,7 +280,7 @@ class Device:
             except SessionLost as error:
                 lost = error
         raise BoardReset(
-            f"{lost} (it happened {_RESTARTS + 1} times in a row: check its power supply, and that no other program uses it)"
+            f"{lost} ({_RESTARTS + 1} times in a row: check its power supply, and that no other program uses it)"
         )
 
     def _open(self) -> Identity:
@@ -331,9 +331,9 @@ class Device:
         config = self.identity.config
         if config.fingerprint != image.config.fingerprint:
             raise WrongBoard(
-                f"{self.name}: the board's core ({config.array}, configuration {config.fingerprint[:16]}) is not the one "
-                f"that model {image.name} was compiled for ({image.config.array}, {image.config.fingerprint[:16]}); "
-                "flash the matching bitstream, or generate for the board's configuration"
+                f"{self.name}: wrong bitstream on the board: its core is {config.array} with configuration "
+                f"{config.fingerprint[:16]}, and model {image.name} was compiled for {image.config.array} with "
+                f"{image.config.fingerprint[:16]}; flash the matching one, or generate for the board's configuration"
             )
         low, high = register("MODEL_HASH_LO").index, register("MODEL_HASH_HI").index
         wanted = model_hash(image)
@@ -420,8 +420,8 @@ class Device:
     def _stalled(self, complaint: str) -> CoreStalled:
         status = self._link.read(register("STATUS").index, 1)[0]
         return CoreStalled(
-            f"{self.name}: the core {complaint} (STATUS {status:#x}); load the model again, and look for a slower clock "
-            "if that does not help"
+            f"{self.name}: the core {complaint} (STATUS {status:#x}); load the model again, and build for a slower "
+            "clock if that does not help"
         )
 
 

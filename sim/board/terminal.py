@@ -36,8 +36,8 @@ class Terminal:
         self.path = os.ttyname(self._slave)
         self._wake, self._waker = os.pipe()
         self._reset = threading.Event()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="simulated board", daemon=True)
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._guard, name="simulated board", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -58,6 +58,18 @@ class Terminal:
     def reset(self) -> None:
         """Press the board's reset button."""
         self._reset.set()
+
+    def wait(self) -> None:
+        """Return when the board has stopped, which only :meth:`close` or an error, raised here, makes it do."""
+        self._thread.join()
+        if self._error:
+            raise self._error
+
+    def _guard(self) -> None:
+        try:
+            self._run()
+        except Exception as error:
+            self._error = error
 
     def _run(self) -> None:
         board, backlog = self.board, b""

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``rtlformer run``."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+
+from gen.atomic import check_free, output_file
+from gen.cli.app import CheckFailed
+from gen.cli.common import Tell, force_option, json_option, load_array, show, step
+from gen.errors import InputError
+from gen.link.device import BAUD, Device
+from gen.link.simulated import TIMEOUT, simulated_board
+from gen.manifest import Design, open_design
+from gen.simulate import model_inputs
+from sim.board.terminal import Terminal
+from sim.reference import forward
+
+_SHOWN = 8  # results printed
+
+
+@click.command(
+    "run",
+    short_help="Run inputs on a board.",
+    epilog="\b\nExamples:\n  rtlformer run build/digits --port /dev/ttyUSB0 --self-test\n"
+    "  rtlformer run build/digits --port sim --checkpoint examples/digits/checkpoint \\\n"
+    "      --input examples/digits/test_images.npy --limit 8 --compare",
+)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--port", required=True, help="The board's serial port, or 'sim': a simulated board, started for this run."
+)
+@click.option("--input", "input_path", type=click.Path(path_type=Path), metavar="X.npy",
+              help="Inputs: with --checkpoint the model's own (images, token ids), else integer rows.")  # fmt: skip
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Folder that the model was quantised from.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N inputs.")
+@click.option("--compare", is_flag=True, help="Compare every result with the golden model.")
+@click.option("--self-test", is_flag=True, help="Test link and core first; without --input, nothing else.")
+@click.option("--reload", is_flag=True, help="Load the model even if the board says that it holds it.")
+@click.option("--baud", type=click.IntRange(min=1), default=BAUD, show_default=True, help="As the bitstream was built.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="Y.npy", help="Write the integer results.")
+@force_option
+@json_option
+def command(
+    folder: Path,
+    port: str,
+    input_path: Path | None,
+    checkpoint: Path | None,
+    limit: int | None,
+    compare: bool,
+    self_test: bool,
+    reload: bool,
+    baud: int,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Run inputs on the board at PORT, with the model of DIR (from 'rtlformer generate').
+
+    The model is loaded unless the board holds it already, in its bitstream or from before. Exit status 1 if a result
+    differs from the golden model (--compare).
+    """
+    if input_path is None and not self_test:
+        raise InputError("run: there is nothing to run; give --input or --self-test")
+    if output:
+        check_free(output, force=force)
+    design = open_design(folder)
+    inputs = []
+    if input_path is not None:
+        data = load_array(input_path)
+        single = isinstance(data, np.ndarray) and data.ndim == 2 and checkpoint is None
+        inputs = model_inputs(design, data if single else data[:limit], checkpoint)
+    if output and len({len(x) for x in inputs}) > 1 and not design.image.output.logits:
+        raise InputError(f"{output}: results of different lengths make no array; leave -o out or give equal lengths")
+
+    with _device(design, port, baud) as device:
+        identity = device.identity
+        with step("loading the model") as tell:
+            loaded = device.load(design, progress=_bytes(tell), force=reload)
+        tested = 0
+        if self_test:
+            with step("testing link and core") as tell:
+                tested = device.self_test(design)
+        outputs = []
+        if inputs:
+            with step("running") as tell:
+                outputs = device.run_all(inputs, progress=lambda done, total: tell(
+                    f"{done}/{total} results", done=done, total=total))  # fmt: skip
+        measured, counters = device.measured if inputs else None, device.counters()
+
+    if output:
+        buffer = io.BytesIO()
+        np.save(buffer, np.stack(outputs).astype(np.int16))
+        output_file(output, buffer.getvalue(), force=force)
+    wrong = []
+    if compare:
+        wrong = [n for n, (x, y) in enumerate(zip(inputs, outputs, strict=True))
+                 if (forward(design.model, x)["output"] != y).any()]  # fmt: skip
+    result = {
+        "model": design.model.name,
+        "port": port,
+        "array": identity.config.array,
+        "version": identity.version,
+        "clock_hz": identity.clock_hz,
+        "baud": identity.baud,
+        "loaded": loaded,
+        "self_test_values": tested,
+        "inputs": len(inputs),
+        "compared": len(outputs) if compare else 0,
+        "differences": wrong,
+        "counters": counters,
+        "written": [str(output)] if output else [],
+    }
+    if measured:
+        result["link"] = {"results_per_second": measured.link_rate, "cycles": measured.cycles,
+                          "bytes_sent": measured.bytes_sent, "bytes_received": measured.bytes_received,
+                          "repeated_requests": measured.repeated}  # fmt: skip
+        result["core"] = {"results_per_second": measured.core_rate, "cycles": measured.core_cycles}
+    if design.image.output.logits:
+        result["classes"] = [int(np.argmax(y)) for y in outputs]
+
+    def render(console: Console) -> None:
+        model = design.model
+        simulated = ", simulated" if port == "sim" else ""
+        console.print(
+            f"{port}: {identity.config.array} core, {identity.clock_hz / 1e6:g} MHz{simulated}; "
+            f"model {model.name} {'loaded' if loaded else 'was there already'}"
+        )
+        if self_test:
+            console.print(f"self-test: {tested} values came back as they should")
+        for number, y in enumerate(outputs[:_SHOWN]):
+            if design.image.output.logits:
+                best = int(np.argmax(y))
+                label = model.labels[best] if model.labels else best
+                console.print(f"input {number}: {label}  {(y * model.scales['output']).round(2).tolist()}")
+            else:
+                console.print(f"input {number}: {y.shape[0]} rows, first {y[0, :6].tolist()}...")
+        if len(outputs) > _SHOWN:
+            console.print(f"... and {len(outputs) - _SHOWN} more")
+        if measured:
+            console.print(
+                f"on the link ({identity.baud / 1e6:g} Mbaud): {measured.link_rate:.4g} results a second, "
+                f"{measured.cycles / len(inputs):.0f} cycles each; measured by the board's cycle counter{simulated}"
+            )
+            console.print(
+                f"on the core: {measured.core_rate:.4g} results a second, {measured.core_cycles / len(inputs):.0f} "
+                f"cycles each; measured likewise, over the cycles with a pass in flight{simulated}"
+            )
+            if measured.repeated:
+                console.print(f"{measured.repeated} requests had to be repeated")
+        if compare:
+            verdict = "all equal" if not wrong else f"{len(wrong)} differ"
+            console.print(f"{len(outputs)} results compared with the golden model: {verdict}")
+        for path in result["written"]:
+            console.print(f"wrote {path}")
+
+    show(result, as_json, render)
+    if wrong:
+        raise CheckFailed(f"input {wrong[0]}: the board and the golden model disagree; run --self-test, then --reload")
+
+
+@contextmanager
+def _device(design: Design, port: str, baud: int) -> Iterator[Device]:
+    """The board at ``port``, or a simulated one that lives as long as it is used."""
+    if port != "sim":
+        with Device(port, baud) as device:
+            yield device
+        return
+    with step("building the simulated board") as tell:
+        board = simulated_board(design, building=tell)
+    with Terminal(board) as terminal, Device(terminal.path, baud, timeout=TIMEOUT, stall=6 * TIMEOUT) as device:
+        yield device
+
+
+def _bytes(tell: Tell):
+    return lambda done, total: tell(f"{done / 1024:.0f}/{total / 1024:.0f} KiB", done=done, total=total)
