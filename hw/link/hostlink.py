@@ -203,7 +203,7 @@ class HostLink(wiring.Component):
                     m.d.sync += [items.eq(0), told.eq(1)]
                     m.next = "ANSWER"
                     with m.If((request.command == Command.PUSH) & ~told):
-                        emit(inputs.room, Pushed.as_shape().size // 8)
+                        m.next = "ROOM"
                 with m.Else():
                     with m.Switch(request.command):
                         with m.Case(Command.HELLO):
@@ -245,6 +245,8 @@ class HostLink(wiring.Component):
                         m.d.comb += inputs.i.valid.eq(1)  # there is room
                     with m.Case(Command.ECHO):
                         emit(word[-8:], 1)
+            with m.State("ROOM"):  # the last word counts by now
+                emit(inputs.room, Pushed.as_shape().size // 8)
             with m.State("READ"):
                 m.d.sync += wait.eq(wait + 1)
                 with m.If(wait == BUS_LATENCY):

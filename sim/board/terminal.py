@@ -11,7 +11,7 @@ from sim.board import SimulatedBoard
 
 __all__ = ["Terminal"]
 
-_SLICE = 20_000  # cycles between two looks at the terminal
+_SLICE = 2_000  # cycles between two looks at the terminal: some ten bytes of the line
 _REST = 200_000  # cycles after the line was last in use, from which on the board is let run at leisure
 _REST_S = 0.01
 _BACKLOG = 1 << 16  # bytes for a reader that does not read; more are lost, as on a real line

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host protocol between driver and gateware, on a board whose core only sends back what it is sent."""
+
+import random
+
+import pytest
+
+from gen.link.connection import Busy, Connection, SessionLost
+from gen.link.errors import NoAnswer, NotABoard, Refused
+from gen.link.frames import Decoder, Frame, encode
+from hw.link.protocol import MAX_PAYLOAD, VERSION, Command, Status
+from hw.registers import register
+from hw.verilog import to_verilog
+from sim.board import SimulatedBoard
+from sim.board.line import DirectLine
+from tests.link_board import RATES, VALVE, FaultyLine, Killed, Loopback
+
+RESET = (register("CONTROL").index, register("CONTROL")["reset"].mask)
+TIMEOUT = 2e-4
+
+
+@pytest.fixture(scope="module")
+def verilog():
+    return to_verilog(Loopback())
+
+
+@pytest.fixture
+def board(verilog):
+    with SimulatedBoard(verilog, **RATES) as board:
+        yield board
+
+
+def connect(line, **options) -> Connection:
+    return Connection(line, name="board", baud=RATES["baud"], **{"timeout": TIMEOUT, "retries": 8, **options})
+
+
+def opened(board) -> Connection:
+    link = connect(DirectLine(board))
+    link.open()
+    return link
+
+
+def ask(board, frame: Frame) -> list[Frame]:
+    """What a board answers to one frame, before any driver."""
+    board.send(encode(frame))
+    board.run(60_000)
+    return Decoder().feed(board.receive())
+
+
+def test_hello_tells_what_the_link_is(board):
+    link = opened(board)
+    assert link.hello == {"max_payload": MAX_PAYLOAD, "input_words": 128, "result_words": 128, "reserved": 0, **RATES}
+    assert board.leds & 1
+    assert link.repeated == 0
+
+
+def test_registers(board):
+    link = opened(board)
+    assert link.read(0, 255) == [3 * n for n in range(255)]
+    assert link.read(250, 0) == []
+    link.write((7, 0xDEADBEEF), (8, 5), (7, 1))
+    assert link.read(6, 4) == [18, 1, 5, 27]
+    link.write(*((100 + n, n << 20) for n in range(128)))
+    assert link.read(100, 128) == [n << 20 for n in range(128)]
+
+
+def test_echo_of_every_length(board):
+    link, draw = opened(board), random.Random(2)
+    for length in (0, 1, 2, 7, 8, 9, 255, 256, 1023, 1024):
+        data = bytes(draw.choice((0x7D, 0x7E, draw.getrandbits(8))) for _ in range(length))
+        assert link.echo(data) == data
+
+
+def test_words_pass_in_order_and_buffers_fill(board):
+    """BUSY takes nothing; a core that takes nothing does not hold up the link; a reset empties both buffers."""
+    link, draw = opened(board), random.Random(3)
+    data = draw.randbytes(8 * 100)
+    assert link.push(data) <= 128
+    board.run(2000)
+    assert link.push(b"") == 128
+    assert link.pull(30) == data[: 8 * 30]
+    assert link.pull(500) == data[8 * 30 :]
+    assert link.pull(500) == b""
+    link.write((VALVE, 1))
+    assert link.push(data) == 28
+    with pytest.raises(Busy):
+        link.push(data[: 8 * 29])
+    assert link.push(data[: 8 * 28]) == 0
+    with pytest.raises(Busy):
+        link.push(data[:8])
+    assert link.pull(500) == b"" and link.echo(b"still here") == b"still here"
+    link.write((VALVE, 0))
+    assert link.pull(128) == data + data[: 8 * 28]
+    link.write((VALVE, 1))
+    link.push(data)
+    link.write(RESET)
+    assert link.push(b"") == 128
+    link.write((VALVE, 0))
+    assert link.pull(128) == b""
+    link.push(data)
+    board.run(2000)
+    link.write(RESET)
+    assert link.pull(128) == b""
+    link.push(data[:8])
+    assert link.pull(128) == data[:8]
+
+
+def test_results_that_nobody_pulls_wait(board):
+    """A full result buffer holds the words back one by one, and loses none."""
+    link, draw = opened(board), random.Random(4)
+    data = draw.randbytes(8 * 300)
+    pushed, full = 0, 0
+    while pushed < len(data) and full < 3:
+        try:
+            part = data[pushed : pushed + 8 * 20]
+            link.push(part)
+            pushed += len(part)
+        except Busy:
+            full += 1
+    assert pushed == 8 * 240  # the buffers hold 128 words each, and the way between them a few
+    got = b""
+    while part := link.pull(50):
+        got += part
+    assert got == data[:pushed]
+
+
+def test_statuses(board):
+    hello = Frame(session=0x4321, sequence=9, command=Command.HELLO.value)
+
+    def status(**fields) -> Status:
+        (answer,) = ask(board, Frame(**fields))
+        assert (answer.session, answer.sequence, answer.command) == tuple(
+            fields[name] for name in ("session", "sequence", "command")
+        )
+        assert answer.status == Status.OK.value or answer.payload == b""
+        return Status(answer.status)
+
+    echo = {"session": 0x4321, "command": Command.ECHO.value, "payload": b"x"}
+    assert status(**echo, sequence=10) == Status.NO_SESSION
+    assert status(session=0, sequence=0, command=Command.HELLO.value) == Status.NO_SESSION
+    assert status(**{**echo, "session": 0}, sequence=1) == Status.NO_SESSION
+    assert ask(board, hello)[0].status == Status.OK.value
+    assert status(**echo, sequence=10, version=VERSION + 1) == Status.BAD_VERSION
+    assert status(**echo, sequence=11) == Status.BAD_SEQUENCE
+    assert status(**echo, sequence=9) == Status.BAD_SEQUENCE  # the number is HELLO's, the command is not
+    assert status(**echo, sequence=10) == Status.OK
+    assert status(**{**echo, "session": 0x4322}, sequence=11) == Status.NO_SESSION
+    for number, (command, payload) in enumerate(
+        [(Command.READ, b"abc"), (Command.WRITE, b"1234567"), (Command.PUSH, b"123456789"), (Command.PULL, b"")], 11
+    ):
+        found = status(session=0x4321, sequence=number, command=command.value, payload=payload)
+        assert found == Status.BAD_LENGTH, command
+    assert status(session=0x4321, sequence=15, command=99, payload=b"?") == Status.BAD_COMMAND
+    assert status(session=0x4321, sequence=15, command=99, payload=b"?") == Status.BAD_COMMAND
+    assert status(**echo, sequence=16) == Status.OK
+    board.reset()
+    assert status(**echo, sequence=17) == Status.NO_SESSION
+
+
+def test_a_repeated_request_is_answered_again_and_not_done_again(board):
+    link = opened(board)
+    words = bytes(range(80))
+    session, sequence = link._session, link._sequence
+    push = Frame(session=session, sequence=sequence + 1, command=Command.PUSH.value, payload=words)
+    first = ask(board, push)
+    assert first and all(ask(board, push) == first for _ in range(3))
+    pull = Frame(session=session, sequence=sequence + 2, command=Command.PULL.value, payload=b"\x05\x00")
+    (answer,) = ask(board, pull)
+    assert answer.payload == words[:40]
+    assert all(ask(board, pull) == [answer] for _ in range(3))
+    assert ask(board, push)[0].status == Status.BAD_SEQUENCE.value
+    assert ask(board, pull) == [answer]  # refusals leave the kept answer alone
+    (rest,) = ask(board, Frame(session=session, sequence=sequence + 3, command=Command.PULL.value, payload=b"\x20\x00"))
+    assert rest.payload == words[40:]
+
+
+def test_sequence_numbers_wrap(board):
+    link = opened(board)
+    for number in range(600):
+        assert link.read(number % 256, 1) == [3 * (number % 256)]
+
+
+def test_frames_that_are_none_are_dropped(board):
+    """Too long, too short, of a wrong length or CRC: no answer, and the next request is answered."""
+    link = opened(board)
+    frame = Frame(session=link._session, sequence=link._sequence + 1, command=Command.ECHO.value, payload=b"hello")
+    line = encode(frame)
+    for bad in (
+        line[:10] + bytes([line[10] ^ 1]) + line[11:],
+        line[:-3] + line[-1:],
+        b"\x7e" + bytes(3000) + b"\x7e",
+        b"\x7e" + random.Random(1).randbytes(2047).replace(b"\x7e", b""),
+        b"\x7e\x01\x7e\x7e\x7d\x7e",
+        line[:-6],
+    ):
+        board.send(bad)
+        board.run(10 * 10 * len(bad) + 5000)
+        assert board.received == 0
+        assert ask(board, frame)[0].payload == b"hello"
+        frame = Frame(**{**vars(frame), "sequence": frame.sequence + 1})
+        line = encode(frame)
+
+
+def test_a_request_during_an_answer_is_dropped_and_nothing_breaks(board):
+    link = opened(board)
+    long = Frame(session=link._session, sequence=link._sequence + 1, command=Command.ECHO.value, payload=bytes(900))
+    after = Frame(session=link._session, sequence=link._sequence + 2, command=Command.ECHO.value, payload=b"after")
+    board.send(encode(long) + encode(after) * 3)
+    board.run(200_000)
+    assert Decoder().feed(board.receive()) == [Frame(**vars(long))]
+    assert ask(board, after) == [after]
+
+
+def test_no_board_and_no_session():
+    class Dead:
+        def __init__(self):
+            self.now = 0.0
+
+        def write(self, data):
+            self.now += 1e-3
+
+        def read(self, seconds):
+            self.now += seconds
+            return b"\x7e garbage \x7e"
+
+        def discard(self):
+            pass
+
+        def clock(self):
+            return self.now
+
+    link = connect(Dead(), retries=2)
+    with pytest.raises(NoAnswer, match=r"board: no answer to HELLO in 3 tries of .* s; check cable, power, --baud"):
+        link.open()
+    assert link.repeated == 2
+    with pytest.raises(SessionLost, match="the session with the board has ended"):
+        link.read(0, 1)
+
+
+def test_another_version_and_a_refusal_are_named(board, monkeypatch):
+    link = opened(board)
+    with pytest.raises(Refused, match=r"board: the board refused a request \(PUSH .* BAD_LENGTH 0 bytes\)"):
+        link.push(b"odd")
+    monkeypatch.setattr("gen.link.connection.Frame", lambda **fields: Frame(**fields, version=7))
+    with pytest.raises(NotABoard, match="speaks protocol version 1, this is version"):
+        link.read(0, 1)
+
+
+def test_faults_of_every_kind_leave_every_word_in_order(board):
+    """Over a thousand frames on a bad line, with resets of the board: each request is done once or is known not to be."""
+    line = FaultyLine(board, seed=5, rate=0.25, resets=0.004)
+    link, draw = connect(line), random.Random(6)
+    sent, got = b"", b""  # since the last reset
+    lost = total = 0
+    open_ = False
+    while line.frames < 1200:
+        try:
+            if not open_:
+                link.open()
+                link.write(RESET, (VALVE, 0))
+                sent = got = b""
+                open_ = True
+            match draw.randrange(4):
+                case 0:
+                    words = draw.randbytes(8 * draw.randint(0, 20))
+                    try:
+                        link.push(words)
+                        sent += words
+                    except Busy:
+                        assert len(sent) - len(got) > 8 * 100
+                case 1 | 2:
+                    got += link.pull(draw.randint(0, 30))
+                    assert sent.startswith(got), f"after {line.frames} frames, {line.faults}"
+                    total += 1
+                case 3:
+                    value, number = draw.getrandbits(32), draw.randrange(100, 200)
+                    link.write((number, value), (number + 1, 7))
+                    assert link.read(number, 2) == [value, 7]
+        except SessionLost:
+            lost, open_ = lost + 1, False
+    assert line.faults.keys() >= {f"request: {kind}" for kind in line.REQUEST}
+    assert line.faults.keys() >= {f"answer: {kind}" for kind in line.ANSWER}
+    assert 1 <= line.faults["board reset"] and lost >= 1 and total > 100
+    assert link.repeated > 100
+
+
+def test_a_host_killed_at_any_moment_leaves_the_board_usable(board):
+    """Two hundred hosts, each stopped somewhere in a frame; the next one finds everything in order."""
+    draw = random.Random(7)
+    kills = 0
+    line = FaultyLine(board, seed=8, rate=0.05, kills=0.15)
+    while kills < 200:
+        link = connect(line)
+        try:
+            link.open()
+            link.write(RESET)
+            words = draw.randbytes(8 * draw.randint(1, 40))
+            link.push(words)
+            got = b""
+            while len(got) < len(words):
+                got += link.pull(draw.randint(1, 50))
+            assert got == words
+        except Killed:
+            kills += 1
+            board.run(draw.randrange(20_000))
+    link = connect(DirectLine(board))
+    link.open()
+    assert link.echo(b"well") == b"well"
