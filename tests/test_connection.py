@@ -247,7 +247,7 @@ def test_another_version_and_a_refusal_are_named(board, monkeypatch):
 
 
 def test_faults_of_every_kind_leave_every_word_in_order(board):
-    """Over a thousand frames on a bad line, with resets of the board: each request is done once or is known not to be."""
+    """Over a thousand frames on a bad line, with resets of the board: what is answered was done once."""
     line = FaultyLine(board, seed=5, rate=0.25, resets=0.004)
     link, draw = connect(line), random.Random(6)
     sent, got = b"", b""  # since the last reset
