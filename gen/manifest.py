@@ -10,15 +10,19 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
+from gen import regdoc
+from gen.cheader import HEADER, c_header
 from gen.compiler import compile_model
 from gen.cycles import predict, useful_macs, utilisation
-from gen.emit import TOP, WAIVERS, emit_core, images_hash, tool_version
+from gen.emit import TOP, WAIVERS, emit_core, emit_wrapper, images_hash, tool_version
 from gen.errors import InputError
 from gen.files import read_bytes
+from gen.fusesoc import CORE_FILE, core_description
 from gen.image import Image
 from gen.modelfile import content_hash, load_model, save_model
-from gen.portmap import markdown, port_map
+from gen.portmap import markdown, port_map, wrapper_map, wrapper_registers
 from hw.config import CoreConfig
+from hw.registers import hash64
 from sim.machine import memory_bytes
 from sim.qmodel import QuantModel
 
@@ -45,12 +49,15 @@ class Design:
         return self.image.config
 
 
-def write_design(folder: Path, model: QuantModel, image: Image, verilog: str | None = None) -> dict:
+def write_design(
+    folder: Path, model: QuantModel, image: Image, verilog: str | None = None, *, wrapper: str | None = None
+) -> dict:
     """Fill ``folder`` with everything that makes up the accelerator; returns the manifest.
 
     core.v (the model in its memories), core.vlt (lint waivers), model.safetensors, program.lst, images/*.hex (contents
     by memory, a word a line), load.hex (the same as input stream words, for a core without contents), interface.md
-    (ports, stream packets, memories) and manifest.json.
+    (ports, stream packets, memories), rtlformer.core (for FuseSoC) and manifest.json. With ``wrapper`` (of
+    :data:`hw.wrappers.WRAPPERS`) also its top (rtlformer_axi.v, say), rtlformer.h and registers.md.
     """
     config = image.config
     verilog = emit_core(config, dict(image.memories)) if verilog is None else verilog
@@ -66,7 +73,16 @@ def write_design(folder: Path, model: QuantModel, image: Image, verilog: str | N
             (folder / "images" / f"{target.name.lower()}.hex").write_text(text, encoding="utf-8")
     stream = "".join(f"{int(word):016x}\n" for packet in image.load_packets() for word in packet)
     (folder / "load.hex").write_text(stream, encoding="utf-8")
-    (folder / "interface.md").write_text(markdown(image, verilog), encoding="utf-8")
+    integration = _write_wrapper(folder, model, image, wrapper) if wrapper else None
+    (folder / "interface.md").write_text(markdown(image, verilog, integration), encoding="utf-8")
+    description = core_description(
+        top=integration["top"] if integration else TOP,
+        verilog=["core.v", *([f"{integration['top']}.v"] if integration else [])],
+        waivers="core.vlt",
+        headers=[HEADER] if integration else [],
+        description=f"Integer transformer encoder, array {config.array}",
+    )
+    (folder / CORE_FILE).write_text(description, encoding="utf-8")
     tokens = image.max_tokens
     predicted = predict(image, tokens, stream=True)
     macs = useful_macs(model, tokens)
@@ -98,10 +114,26 @@ def write_design(folder: Path, model: QuantModel, image: Image, verilog: str | N
             "utilisation": utilisation(macs, predicted.single, config),
         },
         "interface": port_map(image, verilog),
+        **({"wrapper": integration} if integration else {}),
         "files": _hashes(folder),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def _write_wrapper(folder: Path, model: QuantModel, image: Image, kind: str) -> dict:
+    """The files of an IP top; returns its part of the manifest."""
+    config, model_hash = image.config, hash64(content_hash(model))
+    verilog = emit_wrapper(config, kind, model_hash=model_hash)
+    facts = wrapper_map(image, kind, verilog, model_hash)
+    (folder / f"{facts['top']}.v").write_text(verilog, encoding="utf-8")
+    tokens = image.max_tokens
+    sizes = {"TOKENS": tokens, "INPUT_WORDS": image.input_words(tokens), "OUTPUT_WORDS": image.output_words(tokens)}
+    header = c_header(config, model_hash=model_hash, registers=wrapper_registers(kind), more=sizes)
+    (folder / HEADER).write_text(header, encoding="utf-8")
+    page = regdoc.markdown(config, model_hash=model_hash, wrapper=kind)
+    (folder / "registers.md").write_text(page, encoding="utf-8")
+    return facts
 
 
 def open_design(folder: str | Path) -> Design:

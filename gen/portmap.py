@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interface of a generated core, for whoever puts it into a system: ports, stream packets, memories."""
+"""The interface of a generated core, for whoever puts it into a system: ports, stream packets, memories, registers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from gen.image import INPUT_KINDS, Image
 from hw import isa
 from hw.core import BUSY_BITS
 from hw.isa import Target
+from hw.registers import REGISTERS, STREAM_REGISTERS, Register, facts, reset_value
+from hw.wrappers import WRAPPERS
 from sim.machine import memory_bytes, memory_words
 from sim.verilate import ports
 
-__all__ = ["markdown", "port_map"]
+__all__ = ["markdown", "port_map", "wrapper_map", "wrapper_registers"]
 
 _PORTS = {
     "clk": "clock; everything happens at its rising edge",
@@ -31,6 +33,71 @@ _PORTS = {
     "busy": "one bit an engine, from bit 0: " + ", ".join(BUSY_BITS),
     "frames_done": "results that have left, modulo 2^32",
 }
+
+_AXIL = {
+    "aw": "write address (byte address)", "awprot": "ignored", "w": "write data", "wstrb": "must be all ones",
+    "b": "write response", "ar": "read address (byte address)", "arprot": "ignored", "r": "read data",
+}  # fmt: skip
+_WRAPPER_PORTS = {
+    "aclk": "clock; everything happens at its rising edge",
+    "aresetn": "reset, synchronous, active low; memories keep their contents",
+    "m_axis_tkeep": "output stream: all ones",
+    "irq": "interrupt, level, active high",
+    "clk_i": "clock; everything happens at its rising edge",
+    "rst_i": "reset, synchronous, active high; memories keep their contents",
+    "wb_cyc_i": "a bus cycle is under way",
+    "wb_stb_i": "an access is requested",
+    "wb_we_i": "it is a write",
+    "wb_adr_i": "byte address",
+    "wb_sel_i": "byte selects; a write needs all",
+    "wb_dat_i": "write data",
+    "wb_dat_o": "read data",
+    "wb_ack_o": "the access is done",
+    "wb_err_o": "the access was refused",
+    "wb_stall_o": "no access is accepted (pipelined masters)",
+    "irq_o": "interrupt, level, active high",
+}
+
+
+def wrapper_registers(kind: str) -> tuple[Register, ...]:
+    """The registers that the IP top ``kind`` has."""
+    return (*REGISTERS, *STREAM_REGISTERS) if kind == "wishbone" else REGISTERS
+
+
+def wrapper_map(image: Image, kind: str, verilog: str, model_hash: int) -> dict:
+    """Ports and registers of an IP top as plain data, for the manifest."""
+    top, known = WRAPPERS[kind].TOP, facts(image.config, model_hash)
+    return {
+        "kind": kind,
+        "top": top,
+        "ports": [
+            {"name": p.name, "width": p.width, "direction": "in" if p.is_input else "out", "meaning": _meaning(p.name)}
+            for p in sorted(ports(verilog, top), key=lambda p: list(WRAPPERS[kind].PORTS).index(p.name))
+        ],
+        "registers": [
+            {
+                "name": reg.name,
+                "offset": reg.offset,
+                "access": reg.access,
+                "reset": reset_value(reg, known),
+                "fields": {
+                    f.name: {"lowest_bit": f.lsb, "width": f.width, "access": f.access}
+                    for f in reg.fields
+                    if f.width < 32
+                },
+            }
+            for reg in wrapper_registers(kind)
+        ],
+    }
+
+
+def _meaning(port: str) -> str:
+    """Of a port of an IP top."""
+    if port.startswith("s_axil_"):
+        signal = port.removeprefix("s_axil_")
+        channel = next(name for name in ("aw", "ar", "w", "b", "r") if signal.startswith(name))
+        return f"AXI4-Lite, {_AXIL.get(signal, _AXIL[channel])}"
+    return _WRAPPER_PORTS.get(port) or _PORTS[port]
 
 
 def port_map(image: Image, verilog: str) -> dict:
@@ -70,8 +137,8 @@ def _input_header(image: Image, tokens: int) -> int:
     return image.input_packet(np.zeros((tokens, image.input.features), np.int64))[0]
 
 
-def markdown(image: Image, verilog: str) -> str:
-    """The same as a page to read."""
+def markdown(image: Image, verilog: str, wrapper: dict | None = None) -> str:
+    """The same as a page to read; ``wrapper`` as :func:`wrapper_map` returns it."""
     facts, c, tokens = port_map(image, verilog), image.config, image.max_tokens
     given, made = facts["input"], facts["output"]
     lo, hi = given["values"]
@@ -132,4 +199,17 @@ def markdown(image: Image, verilog: str) -> str:
     for name, m in facts["memories"].items():
         used = image.usage.get(name, (0, 0))[0]
         lines.append(f"| {name} | {m['target']} | {m['word_bytes']} bytes | {m['words']} | {used} |")
+    if wrapper:
+        lines += [
+            "",
+            f"## IP top {wrapper['top']}",
+            "",
+            f"`{wrapper['top']}.v` puts registers in front of module {TOP} of `core.v`; a system takes both files. The",
+            "registers, in place of `run`, `seq_len`, `busy` and `frames_done`, are explained in registers.md;",
+            "rtlformer.h has them for software in C.",
+            "",
+            "| port | direction | bits | meaning |",
+            "|---|---|---|---|",
+            *(f"| {p['name']} | {p['direction']} | {p['width']} | {p['meaning']} |" for p in wrapper["ports"]),
+        ]
     return "\n".join([*lines, ""])

@@ -197,7 +197,7 @@ STREAM_REGISTERS: tuple[Register, ...] = _place(STREAM_BASE, [
     _whole("PUSH_LO", "Low half of the next input word; may be written again until PUSH_HI is.", access=Access.RW),
     _whole("PUSH_HI", "High half: writing it sends both halves to the input stream. Refused while input_room is 0.",
            access=Access.WO),
-    _whole("PULL_LO", "Low half of the oldest result word, which stays."),
+    _whole("PULL_LO", "Low half of the oldest result word, which stays. Refused while output_words is 0."),
     _whole("PULL_HI", "High half: reading it takes the word away. Refused while output_words is 0.",
            access=Access.POP),
     ("STREAM_STATUS", "State of the two queues.", (

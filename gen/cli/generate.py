@@ -14,6 +14,7 @@ from gen.compiler import compile_model
 from gen.emit import emit_core
 from gen.manifest import write_design
 from gen.modelfile import load_model
+from hw.wrappers import WRAPPERS
 
 
 @click.command(
@@ -27,13 +28,23 @@ from gen.modelfile import load_model
 )
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder to make.")
 @click.option("--fit", is_flag=True, help="Size the memories for this model instead of taking the configuration's.")
+@click.option(
+    "--wrapper",
+    type=click.Choice(["none", *WRAPPERS]),
+    default="none",
+    help="Bus to put the core behind: AXI4-Lite and AXI4-Stream, or Wishbone.  [default: none]",
+)
 @force_option
 @json_option
-def command(config_name: str, model_path: Path, output: Path, fit: bool, force: bool, as_json: bool) -> None:
+def command(
+    config_name: str, model_path: Path, output: Path, fit: bool, wrapper: str, force: bool, as_json: bool
+) -> None:
     """Write the accelerator of a configuration that runs MODEL.
 
     DIR gets core.v (the model in its memories), the program and images, interface.md (ports, packets, memories) and
-    manifest.json (every file with its hash, versions, predicted cycles).
+    manifest.json (every file with its hash, versions, predicted cycles), and rtlformer.core for FuseSoC. With
+    --wrapper, also the IP top that goes with core.v (rtlformer_axi.v or rtlformer_wishbone.v), its registers as
+    rtlformer.h for C and registers.md to read.
     """
     check_free(output, force=force)
     config = load_config(config_name)
@@ -46,7 +57,7 @@ def command(config_name: str, model_path: Path, output: Path, fit: bool, force: 
         with step("emitting Verilog"):
             verilog = emit_core(config, dict(image.memories))
         with step("writing images and manifest"):
-            manifest = write_design(folder, model, image, verilog)
+            manifest = write_design(folder, model, image, verilog, wrapper=None if wrapper == "none" else wrapper)
 
     def render(console: Console) -> None:
         predicted = manifest["predicted"]
@@ -57,6 +68,7 @@ def command(config_name: str, model_path: Path, output: Path, fit: bool, force: 
             f"predicted for {predicted['tokens']} tokens: {predicted['single_cycles']} cycles, "
             f"{predicted['utilisation']:.1%} of the array; in a stream {predicted['interval_cycles']} between results"
         )
-        console.print(f"wrote {len(manifest['files']) + 1} files; read interface.md to put core.v into a system")
+        tops = f"core.v and {manifest['wrapper']['top']}.v" if "wrapper" in manifest else "core.v"
+        console.print(f"wrote {len(manifest['files']) + 1} files; read interface.md to put {tops} into a system")
 
     show({"output": str(output), **manifest}, as_json, render)

@@ -137,7 +137,20 @@ class AxiCore(wiring.Component):
     """
 
     TOP = "rtlformer_axi"
-    CLOCK = "aclk"
+    PORTS = {
+        "aclk": In(1),
+        "aresetn": In(1),
+        **_LITE,
+        "s_axis_tdata": In(64),
+        "s_axis_tvalid": In(1),
+        "s_axis_tready": Out(1),
+        "m_axis_tdata": Out(64),
+        "m_axis_tkeep": Out(8),
+        "m_axis_tlast": Out(1),
+        "m_axis_tvalid": Out(1),
+        "m_axis_tready": In(1),
+        "irq": Out(1),
+    }
 
     def __init__(
         self,
@@ -148,22 +161,7 @@ class AxiCore(wiring.Component):
         core_module: str | None = None,
     ):
         self._core = HostedCore(config, images, model_hash=model_hash, core_module=core_module)
-        super().__init__(
-            {
-                "aclk": In(1),
-                "aresetn": In(1),
-                **_LITE,
-                "s_axis_tdata": In(64),
-                "s_axis_tvalid": In(1),
-                "s_axis_tready": Out(1),
-                "m_axis_tdata": Out(64),
-                "m_axis_tkeep": Out(8),
-                "m_axis_tlast": Out(1),
-                "m_axis_tvalid": Out(1),
-                "m_axis_tready": In(1),
-                "irq": Out(1),
-            }
-        )
+        super().__init__(self.PORTS)
 
     def elaborate(self, platform):
         m = Module()

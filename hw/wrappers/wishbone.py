@@ -38,7 +38,21 @@ class WishboneCore(wiring.Component):
     """
 
     TOP = "rtlformer_wishbone"
-    CLOCK = "clk_i"
+    PORTS = {
+        "clk_i": In(1),
+        "rst_i": In(1),
+        "wb_cyc_i": In(1),
+        "wb_stb_i": In(1),
+        "wb_we_i": In(1),
+        "wb_adr_i": In(BYTE_ADDRESS_BITS),
+        "wb_sel_i": In(4),
+        "wb_dat_i": In(32),
+        "wb_dat_o": Out(32),
+        "wb_ack_o": Out(1),
+        "wb_err_o": Out(1),
+        "wb_stall_o": Out(1, init=1),
+        "irq_o": Out(1),
+    }
 
     def __init__(
         self,
@@ -49,23 +63,7 @@ class WishboneCore(wiring.Component):
         core_module: str | None = None,
     ):
         self._core = HostedCore(config, images, model_hash=model_hash, core_module=core_module)
-        super().__init__(
-            {
-                "clk_i": In(1),
-                "rst_i": In(1),
-                "wb_cyc_i": In(1),
-                "wb_stb_i": In(1),
-                "wb_we_i": In(1),
-                "wb_adr_i": In(BYTE_ADDRESS_BITS),
-                "wb_sel_i": In(4),
-                "wb_dat_i": In(32),
-                "wb_dat_o": Out(32),
-                "wb_ack_o": Out(1),
-                "wb_err_o": Out(1),
-                "wb_stall_o": Out(1, init=1),
-                "irq_o": Out(1),
-            }
-        )
+        super().__init__(self.PORTS)
 
     def elaborate(self, platform):
         m = Module()
@@ -121,12 +119,11 @@ class WishboneCore(wiring.Component):
         bus = access.bus
         here = {reg.name: Signal(name=f"at_{reg.name.lower()}") for reg in STREAM_REGISTERS}
         m.d.comb += [at.eq(bus.addr == register(name).index) for name, at in here.items()]
+        pulled = here["PULL_LO"] | here["PULL_HI"]
         low, room, words = Signal(32), Signal(8), Signal(8)
         m.d.sync += [room.eq(QUEUE_WORDS - inputs.level), words.eq(outputs.level)]
         m.d.comb += [
-            access.refuse.eq(
-                (here["PUSH_HI"] & access.writing & (room == 0)) | (here["PULL_HI"] & ~access.writing & (words == 0))
-            ),
+            access.refuse.eq(Mux(access.writing, here["PUSH_HI"] & (room == 0), pulled & (words == 0))),
             inputs.w_data.eq(Cat(low, bus.w_data)),
             inputs.w_en.eq(bus.write & here["PUSH_HI"]),
             outputs.r_en.eq(access.commit & here["PULL_HI"]),
@@ -138,7 +135,11 @@ class WishboneCore(wiring.Component):
             m.d.sync += low.eq(bus.w_data)
         status = Signal(32)
         fields = register("STREAM_STATUS")
-        for name, value in (("input_room", room), ("output_words", words), ("output_last", outputs.r_data[64])):
+        for name, value in (
+            ("input_room", room),
+            ("output_words", words),
+            ("output_last", outputs.r_rdy & outputs.r_data[64]),
+        ):
             field = fields[name]
             m.d.comb += status[field.lsb : field.lsb + field.width].eq(value)
         window, windowed = Signal(32), Signal(2)
