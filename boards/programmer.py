@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tools that write a bitstream to a board. Whatever goes wrong with them is the user's to put right: InputError."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from gen.errors import InputError
+
+__all__ = ["DfuUtil", "OpenFpgaLoader", "Programmer", "dfu_suffix"]
+
+_LIST_S = 60
+_WRITE_S = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Programmer:
+    """How to find boards of a kind and to write a bitstream to one of them.
+
+    ``vendor_product``: USB identity, as the tool writes it. ``tool`` is its command, ``install`` how to come by it.
+    """
+
+    vendor_product: str
+    tool: str = ""
+    install: str = ""
+    absent: str = ""
+    """What to do where no board is seen."""
+    persistent: bool = False
+    """The board keeps what is written in its flash memory; there is no other way to load it."""
+
+    def devices(self) -> list[str]:
+        """Boards that are plugged in, as ``--device`` takes them.
+
+        Raises
+        ------
+        InputError
+            If the tool is not installed or fails.
+        """
+        raise NotImplementedError
+
+    def write(self, bitstream: Path, device: str, *, permanent: bool) -> None:
+        """Write ``bitstream`` to ``device``, where ``permanent`` into the flash memory that it starts from.
+
+        Raises
+        ------
+        InputError
+            If the tool fails, or does not say that it is done.
+        """
+        raise NotImplementedError
+
+    def choose(self, device: str | None) -> str:
+        """The board to write to: ``device``, or the only one there is.
+
+        Raises
+        ------
+        InputError
+            If there is none, it is not among them, or there are several to choose from.
+        """
+        found = self.devices()
+        if not found:
+            raise InputError(f"{self.tool}: sees no board (USB {self.vendor_product}); {self.absent}")
+        if device is None and len(found) == 1:
+            return found[0]
+        if device in found:
+            return device
+        listed = ", ".join(found)
+        if device is None:
+            raise InputError(f"{self.tool}: sees {len(found)} boards; choose one with --device: {listed}")
+        raise InputError(f"--device: no board at {device}; there is {listed}")
+
+    def _run(self, arguments: list[str], timeout: float) -> str:
+        """What the tool printed."""
+        if shutil.which(self.tool) is None:
+            raise InputError(f"{self.tool}: not installed; {self.install}")
+        try:
+            result = subprocess.run(
+                [self.tool, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise InputError(f"{self.tool}: no end after {timeout:g} s; plug the board in anew and try again") from None
+        except OSError as error:
+            raise InputError(f"{self.tool}: does not start ({error.strerror}); {self.install}") from None
+        said = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", result.stdout.decode(errors="replace")).replace("\r", "\n")
+        if result.returncode != 0:
+            raise InputError(
+                f"{self.tool}: stopped with status {result.returncode} ({_last_line(said)}); check cable and "
+                f"permissions (udev rules), plug the board in anew and try again"
+            )
+        return said
+
+    def _expect(self, said: str, word: str) -> None:
+        if word.lower() not in said.lower():
+            raise InputError(
+                f"{self.tool}: ended without saying that it was done ({_last_line(said)}); "
+                "plug the board in anew and try again"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenFpgaLoader(Programmer):
+    """openFPGALoader. Devices are USB bus and device number, such as 001:004."""
+
+    board: str
+    tool: str = "openFPGALoader"
+    install: str = "install it (Debian, Ubuntu: apt-get install openfpgaloader), or put it on PATH"
+    absent: str = "plug it in, check the cable and the permissions of USB devices (openFPGALoader's udev rules)"
+
+    def devices(self) -> list[str]:
+        said = self._run(["--scan-usb"], _LIST_S)
+        entry = rf"^\s*(\d+)\s+(\d+)\s+{re.escape(self.vendor_product)}\b"
+        return [f"{bus}:{number}" for bus, number in re.findall(entry, said, re.MULTILINE | re.IGNORECASE)]
+
+    def write(self, bitstream: Path, device: str, *, permanent: bool) -> None:
+        arguments = ["--board", self.board, "--busdev-num", device, "--write-flash" if permanent else "--write-sram"]
+        self._expect(self._run([*arguments, str(bitstream)], _WRITE_S), "done")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DfuUtil(Programmer):
+    """dfu-util. Devices are USB paths, such as 1-2.3. The file gets the suffix that names the board it is for."""
+
+    tool: str = "dfu-util"
+    install: str = "install it (Debian, Ubuntu: apt-get install dfu-util), or put it on PATH"
+    absent: str = "hold its button while plugging it in, which starts the boot loader, and check the permissions"
+    persistent: bool = True
+
+    def devices(self) -> list[str]:
+        said = self._run(["--list"], _LIST_S)
+        entry = rf'^Found DFU: \[{re.escape(self.vendor_product)}\].*?path="([^"]+)"'
+        return sorted(set(re.findall(entry, said, re.MULTILINE | re.IGNORECASE)))
+
+    def write(self, bitstream: Path, device: str, *, permanent: bool) -> None:
+        file = bitstream.with_suffix(".dfu")
+        vendor, product = (int(part, 16) for part in self.vendor_product.split(":"))
+        try:
+            data = bitstream.read_bytes()
+            file.write_bytes(data + dfu_suffix(data, vendor, product))
+            arguments = ["--device", self.vendor_product, "--path", device, "--alt", "0", "--download", str(file)]
+            self._expect(self._run(arguments, _WRITE_S), "done")
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def dfu_suffix(data: bytes, vendor: int, product: int) -> bytes:
+    """The 16 bytes that end a DFU file (USB DFU 1.1, appendix B): identity, signature and CRC."""
+    suffix = struct.pack("<HHHH3sB", 0xFFFF, product, vendor, 0x0100, b"UFD", 16)
+    return suffix + struct.pack("<I", zlib.crc32(data + suffix) ^ 0xFFFFFFFF)
+
+
+def _last_line(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1][:200] if lines else "it printed nothing"
