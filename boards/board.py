@@ -13,6 +13,7 @@ from amaranth_boards.ulx3s import ULX3S_25F_Platform, ULX3S_85F_Platform
 
 from boards.programmer import DfuUtil, OpenFpgaLoader, Programmer
 from gen.errors import InputError
+from gen.link.device import BAUD
 from gen.synth import PARTS, Part
 from hw.link.board import LEDS
 
@@ -35,7 +36,7 @@ Place = tuple[str, int] | tuple[str, int, str]
 """A resource of amaranth-boards: name, number and perhaps which of its signals."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Board:
     """What there is to know of a board.
 
@@ -62,11 +63,11 @@ class Board:
     high: tuple[Place, ...] = ()
     extra: tuple[Resource, ...] = ()
     mhz: float
-    baud: int
+    baud: int = BAUD
     programmer: Programmer
     pack: tuple[str, ...] = ("--compress",)
     note: str = ""
-    _requested: dict = field(default_factory=dict, repr=False, compare=False)
+    _requested: dict = field(default_factory=dict, repr=False)
 
     @property
     def part(self) -> Part:
@@ -130,7 +131,6 @@ _ULX3S = {
     "button": ("button_fire", 0),
     "leds": {name: ("led", number) for number, name in enumerate(LEDS)},
     "high": (("esp32", 0, "gpio0"),),  # low would let the ESP32 beside it take the board over
-    "baud": 3_000_000,
     "programmer": OpenFpgaLoader(board="ulx3s", vendor_product="0x0403:0x6015"),
     "note": "Serial port and programmer are the same USB socket, US1.",
 }
@@ -150,10 +150,9 @@ BOARDS = {
             leds={"error": ("rgb_led", 0, "r"), "alive": ("rgb_led", 0, "g"), "array": ("rgb_led", 0, "b")},
             extra=(UARTResource(0, rx="0", tx="1", conn=("io", 0), attrs=Attrs(IO_TYPE="LVCMOS33")),),
             mhz=120,
-            baud=1_000_000,
             programmer=DfuUtil(vendor_product="1209:5af0"),
             pack=("--compress", "--freq", "38.8"),
-            note="Its USB socket has no serial bridge: put a 3.3 V USB-serial adapter's TX to pin 0 and RX to pin 1.",
+            note="Its USB has no serial bridge: a 3.3 V USB-serial adapter goes to pins 0 (its TX) and 1 (its RX).",
         ),
     )
 }

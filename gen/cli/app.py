@@ -8,6 +8,8 @@ import os
 import shutil
 import sys
 import tempfile
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import click
@@ -40,19 +42,30 @@ class CheckFailed(RuntimeError):
     """A comparison or a requirement that was asked for does not hold."""
 
 
+GROUP = "rtlformer.commands"
+"""Entry points of commands that this package does not know, those of ``boards`` among them."""
+
+
+@cache
+def _found() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
 class _Group(click.Group):
     def list_commands(self, context: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS, *_found()]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
         with uninterrupted():
-            return importlib.import_module(f"gen.cli.{name.replace('-', '_')}").command
+            if name in COMMANDS:
+                return importlib.import_module(f"gen.cli.{name.replace('-', '_')}").command
+            return _found()[name].load() if name in _found() else None
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = list(COMMANDS.items())
+        rows += [(name, self.get_command(context, name).get_short_help_str(80)) for name in _found()]
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(rows)
 
 
 @click.group(
