@@ -52,13 +52,11 @@ def core_description(
         f"    filesets : [rtl{', software' if headers else ''}]",
         f"    toplevel : {top}",
         "  lint:",
-        "    description : verilator --lint-only -Wall",
-        "    default_tool : verilator",
+        "    flow : lint",
+        "    flow_options :",
+        "      tool : verilator",
+        "      verilator_options : [-Wall]",
         "    filesets : [waivers, rtl]",
         f"    toplevel : {top}",
-        "    tools:",
-        "      verilator:",
-        "        mode : lint-only",
-        "        verilator_options : [-Wall]",
     ]
     return "\n".join([*lines, ""])

@@ -1,23 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """The IP tops, as generated for the digits model: whole images through each bus."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gen.checkpoint import read_checkpoint
+from gen.cli.app import run
+from gen.cli.common import fitted
 from gen.compiler import compile_model
 from gen.cycles import predict
 from gen.emit import emit_core, emit_wrapper
-from gen.modelfile import content_hash
+from gen.errors import InputError
+from gen.manifest import open_design, write_design
+from gen.modelfile import content_hash, save_model
 from gen.portmap import wrapper_registers
 from gen.quantize import integer_inputs, quantise
+from gen.randommodel import random_model
 from hw.config import preset
 from hw.registers import facts, hash64, reset_value
 from hw.wrappers import WRAPPERS
 from sim.reference import forward
 from sim.runner import run_cocotb
+from sim.verilate import lint
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "digits"
 IMAGES = {"axi": 3, "wishbone": 5}
@@ -61,3 +68,66 @@ def test_whole_images(kind, digits, core, tmp_path):
     )
     for x, words in zip(inputs, np.load(results), strict=True):
         assert (image.decode_output(words, tokens) == forward(model, x)["output"]).all()
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A small model, compiled, and its core."""
+    model = random_model(hidden=8, heads=2, ffn=16, tokens=6, classes=3, pixels=4)
+    image = compile_model(model, fitted(model, preset("tiny")))
+    return model, image, emit_core(image.config, dict(image.memories))
+
+
+@pytest.mark.parametrize("kind", WRAPPERS)
+def test_the_folder_has_what_a_system_needs(kind, small, tmp_path):
+    (model, image, core), top = small, WRAPPERS[kind].TOP
+    model_hash = hash64(content_hash(model))
+    write_design(tmp_path, model, image, core, wrapper=kind)
+    design = open_design(tmp_path)
+    files = {name: (tmp_path / name).read_text(encoding="utf-8") for name in design.manifest["files"]
+             if not name.endswith(".safetensors")}  # fmt: skip
+    assert {"core.v", "core.vlt", f"{top}.v", "rtlformer.h", "registers.md", "rtlformer.core"} <= files.keys()
+    # What simulate, synth and the like work on is the core itself, whatever it is wrapped in.
+    assert design.verilog == core
+
+    head = files[f"{top}.v"].split("module", 1)[0]
+    assert head.startswith("// SPDX-License-Identifier: SHL-2.1\n")
+    assert design.config.fingerprint in head and f"{model_hash:016x}" in head
+    waivers = files["core.vlt"].replace("`verilator_config\n", "")
+    assert lint(files["core.v"] + files[f"{top}.v"], top=top, control=waivers) == []
+
+    assert f"#define RTLFORMER_MODEL_HASH {model_hash:#018x}ull" in files["rtlformer.h"]
+    assert f"#define RTLFORMER_INPUT_WORDS {image.input_words(6):#x}u" in files["rtlformer.h"]
+    facts_of, known = design.manifest["wrapper"], facts(design.config, model_hash)
+    assert (facts_of["kind"], facts_of["top"]) == (kind, top)
+    assert [port["name"] for port in facts_of["ports"]] == list(WRAPPERS[kind].PORTS)
+    assert {reg["name"]: (reg["offset"], reg["reset"]) for reg in facts_of["registers"]} == {
+        reg.name: (reg.offset, reset_value(reg, known)) for reg in wrapper_registers(kind)
+    }
+    assert all(f"| {name} |" in files["interface.md"] for name in WRAPPERS[kind].PORTS)
+    description = files["rtlformer.core"]
+    assert description.startswith("CAPI=2:\n") and description.count(f"toplevel : {top}\n") == 2
+    assert set(re.findall(r"- (\S+) :", description)) == {"core.v", f"{top}.v", "core.vlt", "rtlformer.h"}
+
+    with (tmp_path / "rtlformer.h").open("a") as file:
+        file.write("\n")
+    with pytest.raises(InputError, match=r"rtlformer\.h: truncated or altered"):
+        open_design(tmp_path)
+
+
+def test_without_wrapper_there_are_no_registers(small, tmp_path):
+    manifest = write_design(tmp_path, *small)
+    assert "wrapper" not in manifest
+    assert not {"rtlformer.h", "registers.md"} & set(manifest["files"])
+    assert "toplevel : rtlformer_core\n" in (tmp_path / "rtlformer.core").read_text()
+
+
+def test_generate_takes_a_wrapper(small, tmp_path, capsys):
+    save_model(small[0], tmp_path / "m")
+    arguments = ["generate", "--config", "tiny", "--model", str(tmp_path / "m"), "--fit", "-o", str(tmp_path / "d")]
+    assert run([*arguments, "--wrapper", "avalon"]) == 2
+    assert "'avalon' is not one of 'none', 'axi', 'wishbone'" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+    assert run([*arguments, "--wrapper", "wishbone"]) == 0
+    assert "core.v and rtlformer_wishbone.v" in capsys.readouterr().out
+    assert open_design(tmp_path / "d").manifest["wrapper"]["kind"] == "wishbone"
