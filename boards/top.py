@@ -5,18 +5,15 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, ClockDomain, ClockSignal, Const, Instance, Module, ResetSignal, Signal
 from amaranth.lib import wiring
-from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 from boards.board import Board
 from boards.pll import Pll
+from boards.reset import BoardReset
 from hw.config import CoreConfig
 from hw.link.board import LEDS, BoardCore
 
-__all__ = ["RESET_CYCLES", "BoardTop", "clock_hz"]
-
-RESET_CYCLES = 255
-"""Clock cycles that reset lasts on after the PLL has locked and the button is released."""
+__all__ = ["BoardTop", "clock_hz"]
 
 _LOOP_FILTER = {"ICP_CURRENT": "12", "LPF_RESISTOR": "8", "MFG_ENABLE_FILTEROPAMP": "1", "MFG_GMCREF_SEL": "2"}
 
@@ -28,8 +25,6 @@ def clock_hz(pll: Pll) -> int:
 
 class BoardTop(wiring.Component):
     """A :class:`hw.link.board.BoardCore` on ``board``, clocked by ``pll``.
-
-    Reset is synchronous: on from configuration until the PLL has locked, and whenever the button is pressed.
 
     Parameters
     ----------
@@ -90,17 +85,8 @@ class BoardTop(wiring.Component):
         m.domains.sync = ClockDomain()
         m.d.comb += ClockSignal().eq(clock)
 
-        # Flip-flops start as they are initialised, so reset is on before there is a clock.
-        wanted, synchronised = Signal(), Signal(init=1)
-        held = Signal(range(RESET_CYCLES + 1), init=RESET_CYCLES, reset_less=True)
-        reset = Signal(init=1, reset_less=True)
-        m.d.comb += [wanted.eq(~locked | active_high("button")), ResetSignal().eq(reset)]
-        m.submodules.synchroniser = FFSynchronizer(wanted, synchronised, init=1, stages=3)
-        m.d.sync += reset.eq(held != 0)
-        with m.If(synchronised):
-            m.d.sync += held.eq(RESET_CYCLES)
-        with m.Elif(held != 0):
-            m.d.sync += held.eq(held - 1)
+        m.submodules.reset = reset = BoardReset()
+        m.d.comb += [reset.wanted.eq(~locked | active_high("button")), ResetSignal().eq(reset.reset)]
 
         m.submodules.board = core = self.core
         lights = Cat(core.leds[LEDS.index(name)] for name in self._board.leds)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""flash, with programmers that only pretend: every way in which it can go wrong is one line, status 2."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from boards import programmer
+from boards.board import BOARDS
+from boards.programmer import dfu_suffix
+from gen.cli.app import run
+
+ONE = "001 004    0x0403:0x6015 ft231X          FER-RADIONA-EMARD D00084               ULX3S FPGA 85K v3.0.8"
+OTHER = "001 007    0x0403:0x6015 ft231X          FER-RADIONA-EMARD D00085               ULX3S FPGA 85K v3.0.8"
+STRANGER = "001 002    0x0403:0x6010 FTDI2232        Digilent     none                 none"
+TABLE = "Bus device vid:pid       probe type      manufacturer serial               product"
+CRAB = 'Found DFU: [1209:5af0] ver=0101, devnum=9, cfg=1, intf=0, path="{}", alt={}, name="0x00080000", serial="x"'
+BITSTREAM = b"\xff\x00bitstream"
+
+
+@pytest.fixture
+def tools(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], Path]:
+    """Puts a programmer on PATH: shell for listing boards, and for writing. Returns the file with its arguments."""
+    folder = tmp_path_factory.mktemp("bin")
+    monkeypatch.setenv("PATH", f"{folder}:/bin:/usr/bin")
+
+    def make(name: str, listing: str, writing: str) -> Path:
+        log = folder / f"{name}.log"
+        (folder / name).write_text(
+            f'#!/bin/sh\necho "$@" >> {log}\ncase "$1" in\n--scan-usb|--list) {listing} ;;\n*) {writing} ;;\nesac\n'
+        )
+        (folder / name).chmod(0o755)
+        return log
+
+    return make
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Callable[[str], Path]:
+    """A folder as build leaves it, as far as flash looks."""
+
+    def make(name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "board.bit").write_bytes(BITSTREAM)
+        facts = {"board": name, "bitstream": {"file": "board.bit", "sha256": sha256(BITSTREAM).hexdigest()}}
+        (folder / "build.json").write_text(json.dumps(facts))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture) -> Callable:
+    def check(*arguments: object, words: tuple[str, ...]) -> str:
+        assert run(["flash", *map(str, arguments)]) == 2
+        captured = capsys.readouterr()
+        lines = [line for line in captured.err.splitlines() if line.startswith("rtlformer: ")]
+        assert len(lines) == 1 and lines[0] == captured.err.splitlines()[-1]
+        assert "Traceback" not in captured.err and not captured.out
+        for word in words:
+            assert word in lines[0], lines[0]
+        assert ";" in lines[0], f"no way out in: {lines[0]}"
+        return lines[0]
+
+    return check
+
+
+def lines(*text: str) -> str:
+    return "; ".join(f"echo '{line}'" for line in text)
+
+
+# --- it works
+
+
+def test_ulx3s(tools, built, capsys: pytest.CaptureFixture):
+    log = tools(
+        "openFPGALoader", lines(TABLE, STRANGER, ONE), "printf 'Loading: [==] 100%%\\r\\n\\033[32mDone\\033[0m\\n'"
+    )
+    folder = built("ulx3s-85f")
+    assert run(["flash", str(folder)]) == 0
+    assert "until power-off" in capsys.readouterr().out
+    written = f"--board ulx3s --busdev-num 001:004 --write-sram {folder / 'board.bit'}"
+    assert log.read_text().splitlines() == ["--scan-usb", written]
+    assert run(["flash", str(folder), "--permanent", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["permanent"] and said["device"] == "001:004" and said["board"] == "ulx3s-85f"
+    assert "--write-flash" in log.read_text()
+
+
+def test_one_of_several(tools, built, refused):
+    log = tools("openFPGALoader", lines(TABLE, ONE, OTHER), "echo Done")
+    folder = built("ulx3s-85f")
+    refused(folder, words=("2 boards", "--device", "001:004", "001:007"))
+    refused(folder, "--device", "001:009", words=("no board at 001:009", "001:004"))
+    assert "--board" not in log.read_text()
+    assert run(["flash", str(folder), "--device", "001:007"]) == 0
+    assert "--busdev-num 001:007" in log.read_text()
+
+
+def test_orangecrab(tools, built, tmp_path: Path, capsys: pytest.CaptureFixture):
+    kept = tmp_path / "kept"
+    listing = lines("dfu-util 0.11", CRAB.format("1-2", 1), CRAB.format("1-2", 0))
+    log = tools("dfu-util", listing, f'for last; do :; done; cp "$last" {kept}; echo "Download done."')
+    folder = built("orangecrab-85f")
+    before = {path.name for path in folder.iterdir()}
+    assert run(["flash", str(folder)]) == 0
+    assert "for good" in capsys.readouterr().out
+    assert "--device 1209:5af0 --path 1-2 --alt 0 --download" in log.read_text()
+    data = kept.read_bytes()
+    assert data.startswith(BITSTREAM) and len(data) == len(BITSTREAM) + 16
+    assert {path.name for path in folder.iterdir()} == before
+
+
+def test_dfu_suffix():
+    """USB DFU 1.1, appendix B; the CRC covers all but itself, without the final inversion."""
+    suffix = dfu_suffix(b"x" * 100, 0x1209, 0x5AF0)
+    device, product, vendor, version, signature, length, crc = struct.unpack("<HHHH3sBI", suffix)
+    assert (device, product, vendor, version, signature, length) == (0xFFFF, 0x5AF0, 0x1209, 0x0100, b"UFD", 16)
+    assert crc == zlib.crc32(b"x" * 100 + suffix[:-4]) ^ 0xFFFFFFFF
+
+
+# --- it does not
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_missing_programmer(tools, built, refused, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    refused(built(name), words=(BOARDS[name].programmer.tool, "not installed", "apt-get install"))
+
+
+@pytest.mark.parametrize("listing", ["true", lines(TABLE), lines(TABLE, STRANGER), lines("Error: no access to the device")])
+def test_absent_ulx3s(tools, built, refused, listing: str):
+    tools("openFPGALoader", listing, "echo Done")
+    refused(built("ulx3s-85f"), words=("openFPGALoader", "sees no board", "plug it in", "permissions"))
+
+
+def test_absent_orangecrab(tools, built, refused):
+    tools("dfu-util", lines("dfu-util 0.11", CRAB.format("1-2", 0).replace("1209:5af0", "0483:df11")), "echo done")
+    refused(built("orangecrab-85f"), words=("dfu-util", "sees no board", "1209:5af0", "hold its button"))
+
+
+def test_programmer_that_fails(tools, built, refused):
+    folder = built("ulx3s-85f")
+    tools("openFPGALoader", lines(TABLE, ONE), "echo working; echo 'JTAG init failed' >&2; exit 1")
+    refused(folder, words=("openFPGALoader", "status 1", "JTAG init failed", "try again"))
+    tools("openFPGALoader", "echo 'libusb: no access'; exit 3", "echo Done")
+    refused(folder, words=("status 3", "libusb: no access"))
+    tools("openFPGALoader", lines(TABLE, ONE), "exit 1")
+    refused(folder, words=("status 1", "printed nothing"))
+
+
+@pytest.mark.parametrize(("writing", "words"), [("true", "printed nothing"), ("echo 'Fail'", "Fail")])
+def test_programmer_that_does_not_say_that_it_is_done(tools, built, refused, writing: str, words: str):
+    tools("openFPGALoader", lines(TABLE, ONE), writing)
+    refused(built("ulx3s-85f"), words=("without saying that it was done", words))
+
+
+def test_programmer_that_hangs(tools, built, refused, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(programmer, "_WRITE_S", 0.3)
+    tools("openFPGALoader", lines(TABLE, ONE), "exec sleep 30")
+    refused(built("ulx3s-85f"), words=("no end after 0.3 s", "plug the board in anew"))
+
+
+def test_programmer_that_does_not_start(tools, built, refused):
+    log = tools("openFPGALoader", "true", "true")
+    (log.parent / "openFPGALoader").write_bytes(b"\x7fELF of another machine")
+    refused(built("ulx3s-85f"), words=("does not start", "install it"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda folder: (folder / "build.json").unlink(), ("no build.json", "rtlformer build")),
+        (lambda folder: (folder / "build.json").write_text("{"), ("truncated or altered",)),
+        (lambda folder: (folder / "build.json").write_text("[]"), ("truncated or altered",)),
+        (lambda folder: (folder / "build.json").write_text('{"board": "mars"}'), ("mars", "unknown board")),
+        (lambda folder: (folder / "board.bit").unlink(), ("board.bit", "missing")),
+        (lambda folder: (folder / "board.bit").write_bytes(BITSTREAM[:-1]), ("board.bit", "truncated or altered")),
+    ],
+)
+def test_folder_that_is_no_build(tools, built, refused, change: Callable[[Path], object], words: tuple[str, ...]):
+    log = tools("openFPGALoader", lines(TABLE, ONE), "echo Done")
+    folder = built("ulx3s-85f")
+    change(folder)
+    refused(folder, words=words)
+    assert not log.exists()
+
+
+def test_no_folder(refused, tmp_path: Path):
+    refused(tmp_path / "nowhere", words=("nowhere", "no such folder", "rtlformer build"))
