@@ -40,7 +40,7 @@ BAUD = 3_000_000
 """Unless a board says otherwise."""
 
 _RESTARTS = 3  # of a run or load that resets interrupt
-_ECHOES = 8  # of a self-test
+_ECHOES = 4  # of a self-test
 
 Progress = Callable[[int, int], None]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.link.hostlink.HostLink`: a host at its serial line, registers and a core that stalls behind it."""
+"""Testbench of :class:`hw.link.hostlink.HostLink`: a host at its line, registers and a core that stalls behind it."""
 
 import random
 import zlib
