@@ -65,8 +65,8 @@ def markdown() -> str:
     parts = [
         "# Host link",
         "Written by `python -m gen.link.doc` from `hw/link/protocol.py`, where the protocol is declared once: "
-        "gateware, driver and this page are derived from it. The line is a UART of eight data bits, no parity and one stop "
-        "bit, of the rate that the board was built for (3 Mbaud unless it says otherwise).",
+        "gateware, driver and this page are derived from it. The line is a UART of eight data bits, no parity and one "
+        "stop bit, of the rate that the board was built for (3 Mbaud unless it says otherwise).",
         "From Python:",
         "```python\n"
         "from gen.link.device import Device\n\n"
