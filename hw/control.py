@@ -104,33 +104,37 @@ class ControlBlock(wiring.Component):
 
         # --- passes: requested, and in flight
         write_passes = writes("PASSES")
-        requested, more = Signal(16), Signal(16)
+        requested, change_by, one_less = Signal(16), Signal(16), Signal()
         in_flight = Signal(range(_IN_FLIGHT + 1))
         frame, startable, quiet, change = Signal(), Signal(), Signal(), Signal()
         begin, total = Signal(), Signal(17)
-        working = self.busy & ~(1 << BUSY_BITS.index("loader"))  # it may hold an input for the next pass
+        busy, active = Signal(len(BUSY_BITS)), Signal()  # registered once more: the core may be far away
+        m.d.sync += [busy.eq(self.busy), active.eq(in_flight != 0)]
+        working = busy & ~(1 << BUSY_BITS.index("loader"))  # it may hold an input for the next pass
         m.d.sync += [
-            more.eq(Mux(start, 1, Mux(write_passes, bus.w_data[:16], 0))),
+            change_by.eq(Mux(begin, 0xFFFF, Mux(start, 1, Mux(write_passes, bus.w_data[:16], 0)))),
+            one_less.eq(begin),
             frame.eq(self.frame),
             startable.eq(
                 (requested != 0)
-                & ~self.busy[BUSY_BITS.index("sequencer")]
+                & ~busy[BUSY_BITS.index("sequencer")]
                 & (wanted == self.seq_len)
                 & (in_flight != _IN_FLIGHT)
             ),
             change.eq((in_flight == 0) & (working == 0) & (wanted != self.seq_len)),
-            quiet.eq((requested == 0) & (in_flight == 0) & (more == 0)),
+            quiet.eq((requested == 0) & (in_flight == 0) & (change_by == 0)),
             self.run.eq(begin),
         ]
         # Everything above that a decision rests on is a cycle old: each change makes it wait until it is true again.
         m.d.comb += [
-            begin.eq(startable & settled),
+            begin.eq(startable & settled & ~bus.write),  # what is written may be a request
             resettle.eq(begin | start | write_passes | write_length | (change & settled) | reset | self.core_reset),
-            total.eq(requested + Mux(begin, 0xFFFF, more)),  # never both: a request resettles
+            total.eq(requested + change_by),
         ]
         with m.If(change & settled):
             m.d.sync += self.seq_len.eq(wanted)
-        with m.If(begin | ~total[16]):
+        overflow = total[16] & ~one_less
+        with m.If(~overflow):
             m.d.sync += requested.eq(total)
         m.d.sync += in_flight.eq(in_flight + begin - (frame & (in_flight != 0)))
         live["PASSES", "count"] = requested
@@ -139,7 +143,6 @@ class ControlBlock(wiring.Component):
         idle, done, refused = Signal(init=1), Signal(), Signal()
         write_status = writes("STATUS")
         acknowledged = {n: write_status & bus.w_data[register("STATUS")[n].lsb] for n in ("done", "refused")}
-        overflow = total[16] & ~begin
         m.d.sync += [
             self.core_reset.eq(0),
             done.eq(frame | (done & ~acknowledged["done"])),
@@ -155,11 +158,11 @@ class ControlBlock(wiring.Component):
             m.d.sync += [resetting.eq(resetting - 1), self.core_reset.eq(1)]
         with m.If(reset):
             m.d.sync += [resetting.eq(SETTLE_CYCLES - 1), self.core_reset.eq(1), idle.eq(0)]
-            m.d.sync += [s.eq(0) for s in (requested, more, startable, done, refused)]
+            m.d.sync += [s.eq(0) for s in (requested, change_by, startable, done, refused)]
         with m.If(reset | self.core_reset):
             m.d.sync += [s.eq(0) for s in (in_flight, frame, quiet, self.run)]
         live |= {
-            ("STATUS", "busy"): self.busy,
+            ("STATUS", "busy"): busy,
             ("STATUS", "idle"): idle,
             ("STATUS", "done"): done,
             ("STATUS", "refused"): refused,
@@ -173,7 +176,7 @@ class ControlBlock(wiring.Component):
                 m.d.sync += part.eq(bus.w_data)
             live[f"MODEL_HASH_{half}", "value"] = part
 
-        # --- counters; those of events count a cycle late
+        # --- counters; those of events count a cycle or two late
         def counter(name: str, enable) -> Signal:
             count, carry = Signal(self.COUNTER_BITS, name=name.lower()), Signal(name=f"carry_{name.lower()}")
             m.d.sync += Cat(count, carry).eq(count + enable)
@@ -184,9 +187,9 @@ class ControlBlock(wiring.Component):
 
         counter("CYCLES_HI", counter("CYCLES_LO", Const(1)))  # one step behind: the carry is a register
         counter("FRAMES_DONE", frame)
-        counter("ACTIVE_CYCLES", in_flight != 0)
+        counter("ACTIVE_CYCLES", active)
         for bit, name in enumerate(BUSY_BITS):
-            counter(f"BUSY_{name.upper()}", self.busy[bit])
+            counter(f"BUSY_{name.upper()}", busy[bit])
 
         self._read(m, live)
         return m

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: SHL-2.1
 """A core with its registers: what every host interface (UART, AXI, Wishbone) is put in front of."""
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetInserter, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Instance, Module, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -71,7 +71,10 @@ class HostedCore(wiring.Component):
         control, reset = self.control, ResetInserter(self.control.core_reset)
         if self.core_module is None:
             core = TransformerCore(self.config, self.images)
-            m.submodules.core = reset(core)
+            # The same clock; its reset is a register of its own, with nothing between it and thousands of others.
+            m.domains.core = domain = ClockDomain(local=True)
+            m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(control.core_reset)]
+            m.submodules.core = DomainRenamer("core")(core)
         else:
             m.submodules.core = core = _External(self.config, module=self.core_module, reset=control.core_reset)
         inputs, outputs = StreamBuffer(64), StreamBuffer(data.StructLayout({"data": 64, "last": 1}))
