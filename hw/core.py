@@ -14,7 +14,6 @@ from .isa import (
     SEMAPHORE_INITIAL,
     TOKEN_BITS,
     ArrayCommand,
-    Destination,
     Format,
     Lengths,
     NormCommand,
@@ -260,8 +259,7 @@ class TransformerCore(wiring.Component):
         ]
 
         # --- writes: drain before norm before loader
-        is_act = drain.write.valid & (drain.write.destination == Destination.ACT)
-        is_res = drain.write.valid & (drain.write.destination == Destination.RES)
+        is_act, is_res = drain.write_to.act, drain.write_to.res
         act_free, res_free = Signal(), Signal()
         m.d.comb += [
             norm.act_ready.eq(~is_act),
@@ -316,6 +314,7 @@ class TransformerCore(wiring.Component):
         m.submodules.kv_writer = kv_writer = KeyValueWriter(config)
         m.d.comb += [
             kv_writer.control.eq(drain.write),
+            kv_writer.to.eq(drain.write_to),
             kv_writer.beat.eq(drain.write_beat),
             memories["kv"].w_en.eq(kv_writer.en),
             memories["kv"].w_addr.eq(kv_writer.addr),

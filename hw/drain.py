@@ -15,7 +15,7 @@ from .pe_array import ACC_BITS
 from .requantise import Requantiser, saturate_signed, saturate_unsigned
 from .rowmax import SCORE_BITS, RowMaximum
 
-__all__ = ["BeatControl", "Drain", "DRAIN_QUEUE"]
+__all__ = ["BeatControl", "Drain", "WriteStrobes", "DRAIN_QUEUE"]
 
 DRAIN_QUEUE = 8
 """Commands in flight between the feeder and their last write; one more than ``pending`` admits."""
@@ -38,6 +38,15 @@ class BeatControl(data.Struct):
     signal: unsigned(12)
 
 
+class WriteStrobes(data.Struct):
+    """Where a final beat goes: at most one bit is set. From registers, unlike a decoded :class:`BeatControl`."""
+
+    act: unsigned(1)
+    res: unsigned(1)
+    key: unsigned(1)
+    value: unsigned(1)
+
+
 class Drain(wiring.Component):
     """A pure pipeline of fixed latency; nothing in it can stall, because the feeder spaces tiles by ``tile_beats``.
 
@@ -57,7 +66,7 @@ class Drain(wiring.Component):
     res_addr, res_valid, res_data : RES read; the drain has priority, so an address is always accepted
     scale_* : row scales from the softmax, [row] of a slot
     score_* : write port of the score ring; row_max_slot, row_max : its maxima
-    write, write_beat, write_res : final beat: control, bytes, int16 (element p * rows + r)
+    write, write_to, write_beat, write_res : final beat: control, strobes, bytes, int16 (element p * rows + r)
     table_* : load port of the activation unit
     signal : semaphores signalled in this cycle; done : a command's last beat has been written
     """
@@ -97,6 +106,7 @@ class Drain(wiring.Component):
                 "row_max_slot": In(range(config.slots)),
                 "row_max": Out(data.ArrayLayout(signed(SCORE_BITS), config.rows)),
                 "write": Out(BeatControl),
+                "write_to": Out(WriteStrobes),
                 "write_beat": Out(data.ArrayLayout(unsigned(8), lanes)),
                 "write_res": Out(data.ArrayLayout(signed(16), lanes)),
                 "table_en": In(1),
@@ -335,7 +345,11 @@ class Drain(wiring.Component):
                 self.write_beat[lane].eq(Mux(final.result == Format.ACTIVATION, activated, narrow)),
             ]
         write = at(self.final)
-        is_final = write.valid & (write.result != Format.SCORE)
+        reaches, is_final = Signal(), Signal()
+        m.d.comb += reaches.eq(final.valid & (final.result != Format.SCORE))
+        m.d.sync += is_final.eq(reaches)
+        for name in ("act", "res", "key", "value"):
+            m.d.sync += self.write_to[name].eq(reaches & (final.destination == Destination[name.upper()]))
         m.d.comb += [
             self.write.eq(write),
             self.write.valid.eq(is_final),

@@ -67,18 +67,18 @@ class Feeder(wiring.Component):
         tiles_left, cycles_left = Signal(12), Signal(12)
         feeding, full, starts_full = Signal(), Signal(), Signal()
         first, first_tile = Signal(), Signal()
-        tile_end = Signal()
+        # Decided a cycle ahead, since much hangs on them: last cycle of a tile, last tile, room for a command.
+        tile_end, last_tile, free = Signal(), Signal(), Signal(init=1)
         m.d.comb += [
-            tile_end.eq(active & (cycles_left == 0)),
-            start.eq(self.command.valid & (~active | (tile_end & (tiles_left == 0)))),
-            self.command.ready.eq(start),
+            start.eq(self.command.valid & free),
+            self.command.ready.eq(free),
             self.tag.eq(
                 Cat(
                     feeding,
                     first,
-                    cycles_left == 0,
+                    tile_end,
                     first_tile,
-                    tiles_left == 0,
+                    last_tile,
                     current.a_source == ASource.PROB,
                     current.b_source.as_value(),
                     current.a_unsigned,
@@ -92,6 +92,7 @@ class Feeder(wiring.Component):
         from_prob = command.a_source == ASource.PROB
         a_first = Signal(ADDRESS_BITS)
         cycles = Signal.like(last_cycle)
+        single = Signal()  # tiles of one cycle
         m.d.comb += [
             a_first.eq(Mux(from_prob, Cat(Const(0, word_bits), slot), command.a)),
             starts_full.eq(command.k >= beats),
@@ -112,12 +113,16 @@ class Feeder(wiring.Component):
                 last_cycle.eq(cycles),
                 cycles_left.eq(cycles),
                 tiles_left.eq(command.n - 1),
+                single.eq(cycles == 0),
+                tile_end.eq(cycles == 0),
+                last_tile.eq(command.n == 1),
+                free.eq((cycles == 0) & (command.n == 1)),
             ]
             with m.If(from_prob):
                 m.d.sync += slot.eq(slot + 1)
         with m.Elif(tile_end):
-            with m.If(tiles_left == 0):
-                m.d.sync += [active.eq(0), feeding.eq(0)]
+            with m.If(last_tile):
+                m.d.sync += [active.eq(0), feeding.eq(0), tile_end.eq(0)]
             with m.Else():
                 m.d.sync += [
                     feeding.eq(full),
@@ -128,9 +133,17 @@ class Feeder(wiring.Component):
                     b_tile.eq(b_tile + current.b_n),
                     cycles_left.eq(last_cycle),
                     tiles_left.eq(tiles_left - 1),
+                    tile_end.eq(single),
+                    last_tile.eq(tiles_left == 1),
+                    free.eq(single & (tiles_left == 1)),
                 ]
         with m.Elif(active):
-            m.d.sync += [cycles_left.eq(cycles_left - 1), first.eq(cycles_left == current.k)]
+            m.d.sync += [
+                cycles_left.eq(cycles_left - 1),
+                tile_end.eq(cycles_left == 1),
+                free.eq((cycles_left == 1) & last_tile),
+                first.eq(cycles_left == current.k),
+            ]
             with m.If(cycles_left == current.k):
                 m.d.sync += feeding.eq(1)
             with m.If(feeding):

@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .config import CoreConfig
-from .drain import BeatControl
-from .isa import ADDRESS_BITS, Destination
+from .drain import BeatControl, WriteStrobes
+from .isa import ADDRESS_BITS
 
 __all__ = ["KeyValueWriter"]
 
@@ -27,6 +27,7 @@ class KeyValueWriter(wiring.Component):
         super().__init__(
             {
                 "control": In(BeatControl),
+                "to": In(WriteStrobes),
                 "beat": In(data.ArrayLayout(unsigned(8), config.lanes)),
                 "en": Out(size),
                 "addr": Out(ADDRESS_BITS),
@@ -39,8 +40,7 @@ class KeyValueWriter(wiring.Component):
         rows, columns = self.config.rows, self.config.drain_columns
         cols, depth = self.config.cols, self.config.depth
         key_bits, value_bits = ceil_log2(cols // rows), ceil_log2(depth // rows)
-        is_key = self.control.valid & (self.control.destination == Destination.KEY)
-        is_value = self.control.valid & (self.control.destination == Destination.VALUE)
+        is_key, is_value = self.to.key, self.to.value
         out, lane = self.control.out, self.control.lane
         # One-hot selections of the row-block position and of the beat within the word.
         key_sub, value_sub = Signal(cols // rows), Signal(depth // rows)

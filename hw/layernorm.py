@@ -12,6 +12,7 @@ from .memory import READ_LATENCY
 from .norm_lane import NormLane
 from .norm_statistics import NormStatistics
 from .reciprocal import delay
+from .stream import StreamBuffer
 
 __all__ = ["NormEngine"]
 
@@ -122,9 +123,10 @@ class NormEngine(wiring.Component):
         is_writing, written = Signal(), Signal()  # `written`: its last result is taken in this cycle
         room = Signal(range(QUEUE_DEPTH + 1), init=QUEUE_DEPTH)  # entries of the queue neither used nor promised
 
+        has_room = Signal()  # even if another was promised in the cycle before
         emit_wants, gather_reads, emit_reads = Signal(), Signal(), Signal()
         m.d.comb += [
-            emit_wants.eq((emit == Emit.READ) & (room != 0)),
+            emit_wants.eq((emit == Emit.READ) & has_room),
             self.res_read_valid.eq(emit_wants | (gather == Gather.READ)),
             self.res_read_addr.eq(Mux(emit_wants, emit_addr, gather_addr)),
             emit_reads.eq(emit_wants & self.res_read_ready),
@@ -257,30 +259,30 @@ class NormEngine(wiring.Component):
         # --- results: queue, then the write ports
         queued = data.StructLayout({"result": self.res_data.shape(), "wide": 1, "last": 1})
         m.submodules.queue = queue = fifo.SyncFIFO(width=queued.size, depth=QUEUE_DEPTH)
-        arriving, head = Signal(queued), Signal(queued, reset_less=True)
+        m.submodules.head = buffer = StreamBuffer(queued)
+        arriving, head = Signal(queued), Signal(queued)
         m.d.comb += [
+            buffer.i.payload.eq(queue.r_data),
+            buffer.i.valid.eq(queue.r_rdy),
+            head.eq(buffer.o.payload),
             Cat(arriving.result).eq(Cat(lane.result for lane in lanes)),
             arriving.wide.eq(wides[result]),
             arriving.last.eq(lasts[result]),
             queue.w_data.eq(arriving),
             queue.w_en.eq(emitting[result]),
         ]
-        head_valid, taken, take = Signal(), Signal(), Signal()
+        taken = Signal()
         m.d.comb += [
-            self.act_valid.eq(head_valid & ~head.wide),
-            self.res_valid.eq(head_valid & head.wide),
-            taken.eq(head_valid & Mux(head.wide, self.res_ready, self.act_ready)),
-            take.eq(queue.r_rdy & (~head_valid | taken)),
-            queue.r_en.eq(take),
+            self.act_valid.eq(buffer.o.valid & ~head.wide),
+            self.res_valid.eq(buffer.o.valid & head.wide),
+            buffer.o.ready.eq(Mux(head.wide, self.res_ready, self.act_ready)),
+            taken.eq(buffer.o.valid & buffer.o.ready),
+            queue.r_en.eq(buffer.i.ready),
             written.eq(taken & head.last),
             self.res_data.eq(head.result),
             [byte.eq(element) for byte, element in zip(self.act_data, head.result, strict=True)],
         ]
-        m.d.sync += room.eq(room + take - emit_reads)
-        with m.If(take):
-            m.d.sync += [head.eq(queue.r_data), head_valid.eq(1)]
-        with m.Elif(taken):
-            m.d.sync += head_valid.eq(0)
+        m.d.sync += [room.eq(room + (queue.r_rdy & queue.r_en) - emit_reads), has_room.eq(room > 1)]
         with m.If(starts_writing):
             m.d.sync += [self.act_addr.eq(current.act), self.res_addr.eq(current.res), is_writing.eq(1)]
         with m.Elif(taken):

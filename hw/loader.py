@@ -2,12 +2,16 @@
 """Loader: writes packets of the input stream into the memories."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .isa import PacketHeader, Semaphore, Target
+from .stream import StreamBuffer
 
 __all__ = ["Loader"]
+
+
+_WRITE = data.StructLayout({"target": Target, "addr": 24, "data": 64})
 
 
 class Loader(wiring.Component):
@@ -42,21 +46,30 @@ class Loader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         header, held = Signal(PacketHeader), Signal(PacketHeader)
-        left = Signal(24)
+        left, address = Signal(24), Signal(24)
         in_packet, waiting, ending = Signal(), Signal(), Signal()
-        free = ~self.valid | self.ready
-        m.d.comb += [header.eq(self.i.payload), self.busy.eq(in_packet | self.valid)]
+        # The buffer keeps the memories' arbitration out of the packet logic.
+        m.submodules.writes = writes = StreamBuffer(_WRITE)
+        m.d.comb += [
+            header.eq(self.i.payload),
+            self.busy.eq(in_packet | self.valid),
+            writes.i.payload.target.eq(held.target),
+            writes.i.payload.addr.eq(address),
+            writes.i.payload.data.eq(self.i.payload),
+            self.target.eq(writes.o.payload.target),
+            self.addr.eq(writes.o.payload.addr),
+            self.data.eq(writes.o.payload.data),
+            self.valid.eq(writes.o.valid),
+            writes.o.ready.eq(self.ready),
+        ]
 
-        with m.If(self.ready):
-            m.d.sync += self.valid.eq(0)
         with m.If(~in_packet):
             m.d.comb += self.i.ready.eq(1)
             with m.If(self.i.valid):
                 m.d.sync += [
                     held.eq(header),
                     left.eq(header.count),
-                    self.addr.eq(header.address - 1),
-                    self.target.eq(header.target),
+                    address.eq(header.address),
                     in_packet.eq((header.count != 0) | header.input),
                     waiting.eq(header.input),
                     ending.eq(header.count == 0),
@@ -66,16 +79,14 @@ class Loader(wiring.Component):
                 m.d.comb += self.take.eq(1 << Semaphore.INPUT_FREE)
                 m.d.sync += waiting.eq(0)
         with m.Elif(ending):
-            with m.If(free):
+            with m.If(~self.valid):
                 m.d.comb += self.signal.eq(Mux(held.input, 1 << Semaphore.INPUT_FULL, 0))
                 m.d.sync += in_packet.eq(0)
         with m.Else():
-            m.d.comb += self.i.ready.eq(free)
-            with m.If(self.i.valid & free):
+            m.d.comb += [self.i.ready.eq(writes.i.ready), writes.i.valid.eq(self.i.valid)]
+            with m.If(self.i.valid & writes.i.ready):
                 m.d.sync += [
-                    self.valid.eq(1),
-                    self.data.eq(self.i.payload),
-                    self.addr.eq(self.addr + 1),
+                    address.eq(address + 1),
                     left.eq(left - 1),
                     ending.eq(left == 1),
                 ]

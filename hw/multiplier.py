@@ -44,10 +44,10 @@ class Multiplier(wiring.Component):
 
 
 class WideMultiplier(wiring.Component):
-    """``p = a * b`` for an ``a`` of up to 35 bits, three cycles later, a new product every cycle.
+    """``p = a * b`` for an ``a`` of up to 35 bits, four cycles later, a new product every cycle.
 
     ``a = high * 2^17 + low``: ``low * b`` in one DSP block, ``high * b`` in a second one (``high_dsp``) or in fabric,
-    where a narrow ``high`` costs few LUTs.
+    where a narrow ``high`` costs few LUTs. A register in fabric ends the long way out of the DSP column; then the sum.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class WideMultiplier(wiring.Component):
         Use a DSP block for the high part.
     """
 
-    LATENCY = 3
+    LATENCY = 4
 
     def __init__(self, *, a, b, high_dsp: bool = True):
         a, b = Shape.cast(a), Shape.cast(b)
@@ -77,26 +77,26 @@ class WideMultiplier(wiring.Component):
         if self.high_dsp:
             m.submodules.high = high = Multiplier(a=high_value.shape(), b=b)
             m.d.comb += [high.a.eq(high_value), high.b.eq(self.b)]
-            high_product = high.p
+            high_product = Signal.like(high.p, name="high_product", reset_less=True)
+            m.d.sync += high_product.eq(high.p)
         else:
             high_product = self._fabric_product(m, high_value, self.b)
+        low_product = Signal.like(low.p, name="low_product", reset_less=True)
         p = Signal.like(self.p, name="sum", reset_less=True)
-        m.d.sync += p.eq(low.p + (high_product << 17))
+        m.d.sync += [low_product.eq(low.p), p.eq(low_product + (high_product << 17))]
         m.d.comb += self.p.eq(p)
         return m
 
     @staticmethod
     def _fabric_product(m: Module, a: Value, b: Value) -> Signal:
-        """``a * b`` after two cycles, from adders: Yosys would make any ``*`` a DSP block, an unregistered one."""
-        a_signed = a.shape().signed
+        """``a * b`` after three cycles, from adders: Yosys would make any ``*`` a DSP block, an unregistered one."""
         terms = [Mux(bit, b, 0) << i for i, bit in enumerate(a)]
-        if a_signed:
+        if a.shape().signed:
             terms[-1] = -terms[-1]
-        pairs = []
-        for i in range(0, len(terms), 2):
-            pair = sum(terms[i : i + 2])
-            pairs.append(Signal(pair.shape(), name=f"pair{i}", reset_less=True))
-            m.d.sync += pairs[-1].eq(pair)
-        product = Signal(Shape(len(a) + len(b), a_signed or b.shape().signed), name="high_product", reset_less=True)
-        m.d.sync += product.eq(sum(pairs))
+        ways = 2 if len(terms) <= 8 else 3  # terms that are added between two registers
+        for level in range(3):
+            sums = [sum(terms[i : i + ways]) for i in range(0, len(terms), ways)]
+            terms = [Signal(s.shape(), name=f"sum{level}_{i}", reset_less=True) for i, s in enumerate(sums)]
+            m.d.sync += [term.eq(s) for term, s in zip(terms, sums, strict=True)]
+        (product,) = terms
         return product

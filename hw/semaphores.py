@@ -5,17 +5,24 @@ from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["SemaphoreBank", "CommandGate", "COUNT_BITS"]
+__all__ = ["SemaphoreBank", "CommandGate", "COUNT_BITS", "SIGNAL_LATENCY", "TAKE_LATENCY"]
 
 COUNT_BITS = 11
 """Width of a count: holds the row blocks of the longest sequence, 1024 on one row."""
+
+SIGNAL_LATENCY = 2
+"""Cycles from a signal to ``positive``."""
+
+TAKE_LATENCY = 3
+"""Cycles from a take to ``positive``."""
 
 
 class SemaphoreBank(wiring.Component):
     """``len(initial)`` counters; each cycle, signals of all engines add one and takes subtract one.
 
-    Each semaphore must have a single taker at a time, which takes only when ``positive`` shows it: a count then never
-    goes below zero.
+    ``positive`` shows a signal :data:`SIGNAL_LATENCY` cycles after it and a take :data:`TAKE_LATENCY` cycles after it.
+    Each semaphore must have a single taker at a time, which takes only when ``positive`` shows it and its own last take
+    has had its effect: a count then never goes below zero.
 
     Parameters
     ----------
@@ -45,17 +52,22 @@ class SemaphoreBank(wiring.Component):
         for bit, initial in enumerate(self.initial):
             count = Signal(COUNT_BITS, init=initial, name=f"count{bit}")
             ups = sum(self.signal[s][bit] for s in range(signallers))
-            down = Cat(self.take[t][bit] for t in range(takers)).any()
-            m.d.sync += count.eq(count + ups - down)
-            m.d.comb += self.positive[bit].eq(count != 0)
+            down, positive = Signal(name=f"down{bit}"), Signal(init=initial > 0, name=f"positive{bit}")
+            m.d.sync += [
+                down.eq(Cat(self.take[t][bit] for t in range(takers)).any()),
+                count.eq(count + ups - down),
+                positive.eq(count != 0),
+            ]
+            m.d.comb += self.positive[bit].eq(positive)
         return m
 
 
 class CommandGate(wiring.Component):
     """Passes a command on once every semaphore of its ``wait`` is positive and ``allow`` holds, taking one of each.
 
-    The semaphores are tested a cycle before the command moves, so a command passes at most every second cycle; the
-    output is a register, so that the next command is acquired while an engine works on the present one.
+    The semaphores are tested a cycle before the command moves, and not before its predecessor's takes show, so a
+    command passes at most every ``TAKE_LATENCY + 1`` cycles; the output is a register, so that the next command is
+    acquired while an engine works on the present one.
 
     Parameters
     ----------
@@ -96,7 +108,11 @@ class CommandGate(wiring.Component):
             self.passed.eq(passing),
             self.take.eq(Mux(passing, wait, 0)),
         ]
-        m.d.sync += granted.eq(self.i.valid & ~passing & self.allow & ~(wait & ~self.positive).any())
+        stale = Signal(TAKE_LATENCY - 1)  # `positive` does not show the last takes yet
+        m.d.sync += [
+            stale.eq(Cat(passing, stale)),
+            granted.eq(self.i.valid & ~passing & ~stale.any() & self.allow & ~(wait & ~self.positive).any()),
+        ]
         with m.If(passing):
             m.d.sync += [self.o.payload.eq(self.i.payload), self.o.valid.eq(1)]
         with m.Elif(self.o.ready):

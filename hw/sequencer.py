@@ -33,10 +33,11 @@ from .isa import (
     When,
 )
 from .multiplier import Multiplier
+from .stream import StreamBuffer
 
 __all__ = ["Sequencer", "QUEUE_DEPTH"]
 
-QUEUE_DEPTH = 4
+QUEUE_DEPTH = 8
 """Commands that may wait in each engine's queue."""
 
 _LOW_BITS = STRIDE_BITS - 1  # of a stride, to the multiplier
@@ -63,7 +64,8 @@ class Sequencer(wiring.Component):
     """One program word a cycle; see :mod:`hw.isa` for what the words mean.
 
     An instruction is taken on only when its engine's queue has room for it (credits), so nothing behind the decoder can
-    stall. Operands are resolved in a pipeline of ``LATENCY`` cycles beside the literal words.
+    stall. Operands are resolved in a pipeline of ``LATENCY`` cycles beside the literal words. The word after one that
+    redirects the fetch (LOOP, a loop's last, END) comes ``READ_LATENCY + 4`` cycles later.
 
     Ports
     -----
@@ -74,7 +76,7 @@ class Sequencer(wiring.Component):
     busy : a pass is being dispatched
     """
 
-    LATENCY = Multiplier.LATENCY + 1
+    LATENCY = Multiplier.LATENCY + 2
 
     def __init__(self, config: CoreConfig):
         self.config = config
@@ -114,18 +116,23 @@ class Sequencer(wiring.Component):
             m.submodules[f"queue_{code.name.lower()}"] = queue = fifo.SyncFIFOBuffered(
                 width=len(Signal(shape).as_value()), depth=QUEUE_DEPTH
             )
+            m.submodules[f"head_{code.name.lower()}"] = head = StreamBuffer(shape)
             credit = Signal(range(QUEUE_DEPTH + 1), init=QUEUE_DEPTH, name=f"credit_{code.name.lower()}")
-            queues[code] = queue, shape, credit
+            has_room = Signal(init=1, name=f"has_room_{code.name.lower()}")  # a cycle late: headers are two apart
+            m.d.sync += has_room.eq(credit != 0)
+            queues[code] = queue, head, shape, credit
             with m.If(header & (opcode == code)):
-                m.d.comb += room.eq(credit != 0)
+                m.d.comb += room.eq(has_room)
 
         running = Signal()
         accept = Signal()
         last_word = Signal()
         last_index = Array({o.value: WORDS[o] - 1 for o in Opcode}.get(code, 0) for code in range(8))
+        redirect = Signal()  # goes to the fetch a cycle later, when what the fetch still shows is of no use
+        m.d.sync += fetch.redirect.eq(redirect)
         m.d.comb += [
-            accept.eq(fetch.word.valid & running & room),
-            fetch.word.ready.eq(running & room),
+            accept.eq(fetch.word.valid & running & room & ~fetch.redirect),
+            fetch.word.ready.eq(running & room & ~fetch.redirect),
             last_word.eq(index == last_index[opcode.as_value()]),
         ]
         with m.If(accept):
@@ -141,17 +148,28 @@ class Sequencer(wiring.Component):
         once = Cat(Const(0, 2 * INDEX_BITS), Const(0b111, 3))
         looping, exhausted = Signal(), Signal()
         outer_last, inner_last = Signal(INDEX_BITS), Signal(INDEX_BITS)
+        outer_before, inner_before = Signal(INDEX_BITS), Signal(INDEX_BITS)  # the last
         tail = Signal(3)
         loop_next = Signal(range(self.config.program_words + 1))
         current = history[0]
         following = Signal(Iteration)
-        at_inner_end, at_end = Signal(), Signal()
-        m.d.comb += [
+        at_inner_end, at_end, follows_last = Signal(), Signal(), Signal()
+        # An iteration has two words or more: time to work out in two cycles which iteration follows it.
+        m.d.sync += [
             at_inner_end.eq(current.inner == inner_last),
+            follows_last.eq(
+                Mux(
+                    current.inner == inner_last,
+                    (inner_last == 0) & (current.outer == outer_before),
+                    (current.inner == inner_before) & (current.outer == outer_last),
+                )
+            ),
+        ]
+        m.d.comb += [
             following.outer.eq(Mux(at_inner_end, current.outer + 1, current.outer)),
             following.inner.eq(Mux(at_inner_end, 0, current.inner + 1)),
             following.first.eq(0),
-            following.last.eq((following.outer == outer_last) & (following.inner == inner_last)),
+            following.last.eq(follows_last),
             following.valid.eq(~exhausted & ~current.last),
             at_end.eq((exhausted | current.last) & (tail == 0)),
         ]
@@ -166,6 +184,8 @@ class Sequencer(wiring.Component):
                 exhausted.eq(0),
                 outer_last.eq(count[0] - 1),
                 inner_last.eq(count[1] - 1),
+                outer_before.eq(count[0] - 2),
+                inner_before.eq(count[1] - 2),
                 tail.eq(loop.lag),
                 loop_next.eq(fetch.word.payload.next + loop.body),
                 history[0].eq(
@@ -173,8 +193,8 @@ class Sequencer(wiring.Component):
                 ),
             ]
             m.d.sync += [history[age].valid.eq(0) for age in range(1, LAG_MAX + 1)]
-            m.d.comb += [
-                fetch.redirect.eq(1),
+            m.d.comb += redirect.eq(1)
+            m.d.sync += [
                 fetch.target.eq(fetch.word.payload.next),
                 fetch.loop.eq(1),
                 fetch.loop_first.eq(fetch.word.payload.next),
@@ -182,8 +202,8 @@ class Sequencer(wiring.Component):
             ]
         with m.Elif(accept & looping & fetch.word.payload.wrap):
             with m.If(at_end):
-                m.d.sync += [looping.eq(0), history[0].eq(once)]
-                m.d.comb += [fetch.redirect.eq(1), fetch.target.eq(loop_next)]
+                m.d.sync += [looping.eq(0), history[0].eq(once), fetch.target.eq(loop_next), fetch.loop.eq(0)]
+                m.d.comb += redirect.eq(1)
             with m.Else():
                 m.d.sync += [history[age].eq(history[age - 1]) for age in range(1, LAG_MAX + 1)]
                 m.d.sync += history[0].eq(following)
@@ -195,8 +215,8 @@ class Sequencer(wiring.Component):
         with m.If(accept & (opcode == Opcode.END)):
             m.d.sync += running.eq(0)
         with m.If(~running & self.run):
-            m.d.sync += running.eq(1)
-            m.d.comb += [fetch.redirect.eq(1), fetch.target.eq(0)]
+            m.d.sync += [running.eq(1), fetch.target.eq(0), fetch.loop.eq(0)]
+            m.d.comb += redirect.eq(1)
 
         # --- the iteration this instruction acts on
         sync = Signal(SoftmaxHeader)
@@ -218,13 +238,13 @@ class Sequencer(wiring.Component):
         top = Signal(ADDRESS_BITS - _LOW_BITS)
         m.d.comb += [
             outer.a.eq(operand.outer),
-            outer.b.eq(chosen.outer),
+            outer.b.eq(chosen_held.outer),  # a header has no operand
             inner.a.eq(operand.inner),
-            inner.b.eq(chosen.inner),
+            inner.b.eq(chosen_held.inner),
             top.eq(
                 operand.base[_LOW_BITS:]
-                + Mux(operand.outer[_LOW_BITS], chosen.outer[: len(top)], 0)
-                + Mux(operand.inner[_LOW_BITS], chosen.inner[: len(top)], 0)
+                + Mux(operand.outer[_LOW_BITS], chosen_held.outer[: len(top)], 0)
+                + Mux(operand.inner[_LOW_BITS], chosen_held.inner[: len(top)], 0)
             ),
         ]
         travelling = data.StructLayout(
@@ -250,7 +270,9 @@ class Sequencer(wiring.Component):
             entry.last.eq(chosen.last),
             entry.done.eq(accept & last_word & chosen.valid),
         ]
-        for stage in range(Multiplier.LATENCY):
+        moved = Signal(ADDRESS_BITS, reset_less=True)  # by both indices
+        m.d.sync += moved.eq(outer.p + inner.p)
+        for stage in range(Multiplier.LATENCY + 1):
             delayed = Signal(travelling, name=f"word{stage}")
             m.d.sync += delayed.eq(entry)
             entry = delayed
@@ -258,7 +280,7 @@ class Sequencer(wiring.Component):
         m.d.comb += base.eq(entry.word)
         resolved, literal = Signal(ADDRESS_BITS, reset_less=True), Signal(travelling, name="literal")
         m.d.sync += [
-            resolved.eq(Cat(base.base[:_LOW_BITS], entry.top) + outer.p + inner.p),
+            resolved.eq(Cat(base.base[:_LOW_BITS], entry.top) + moved),
             literal.eq(entry),
         ]
 
@@ -299,7 +321,7 @@ class Sequencer(wiring.Component):
             Opcode.NORM: self.norm,
             Opcode.STORE: self.store,
         }
-        for code, (queue, shape, credit) in queues.items():
+        for code, (queue, head, shape, credit) in queues.items():
             command = Signal(shape, name=f"command_{code.name.lower()}")
             m.d.comb += [command.wait.eq(waits), command.signal.eq(signals)]
             m.d.comb += [command[name].eq(value) for name, value in fields[code].items()]
@@ -307,12 +329,14 @@ class Sequencer(wiring.Component):
             m.d.comb += [
                 queue.w_data.eq(command),
                 queue.w_en.eq(dispatch & (dispatch_code == code)),
-                out.valid.eq(queue.r_rdy),
-                out.payload.eq(queue.r_data),
-                queue.r_en.eq(out.ready),
+                head.i.valid.eq(queue.r_rdy),
+                head.i.payload.eq(queue.r_data),
+                queue.r_en.eq(head.i.ready),
             ]
+            wiring.connect(m, head.o, wiring.flipped(out))
             taken = accept & header & (opcode == code) & chosen.valid
-            m.d.sync += credit.eq(credit - taken + (queue.r_rdy & queue.r_en))
+            returned = Signal(name=f"returned_{code.name.lower()}")
+            m.d.sync += [returned.eq(out.valid & out.ready), credit.eq(credit - taken + returned)]
         return m
 
     def _fields(self, m, header_word, counts_word, operands, last):

@@ -22,6 +22,7 @@ class WrittenMemory(wiring.Component):
         super().__init__(
             {
                 "control": written["control"],
+                "to": written["to"],
                 "beat": written["beat"],
                 "r_addr": In(read["r_addr"].shape),
                 "r_data": Out(read["r_data"].shape),
@@ -34,6 +35,7 @@ class WrittenMemory(wiring.Component):
         m.submodules.memory = memory = self.memory
         m.d.comb += [
             writer.control.eq(self.control),
+            writer.to.eq(self.to),
             writer.beat.eq(self.beat),
             memory.w_en.eq(writer.en),
             memory.w_addr.eq(writer.addr),

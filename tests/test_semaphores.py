@@ -53,7 +53,7 @@ def test_bank(initial, signallers, takers):
 
 
 @pytest.mark.parametrize(("initial", "signallers", "engines"), [([1], 1, 1), ([0, 3, 0, 1], 2, 2), (INITIAL, 6, 4)])
-@pytest.mark.parametrize("testcase", ["commands_wait_for_their_semaphores", "passes_every_second_cycle"])
+@pytest.mark.parametrize("testcase", ["commands_wait_for_their_semaphores", "passes_at_its_pace"])
 def test_gates(initial, signallers, engines, testcase):
     bench = GatedEngines(initial=initial, signallers=signallers, engines=engines)
     shape = {"initial": initial, "signallers": signallers, "engines": engines}

@@ -6,7 +6,7 @@ import random
 import cocotb
 import numpy as np
 
-from hw.drain import BeatControl
+from hw.drain import BeatControl, WriteStrobes
 from hw.isa import Destination, Format
 from hw.memory import READ_LATENCY
 from sim.streams import pack, unpack
@@ -39,9 +39,11 @@ async def bytes_in_their_places(dut):
         control |= {"valid": valid, "destination": destination, "lane": lane, "out": out}
         control["result"] = random.choice([Format.INT8, Format.UINT8, Format.ACTIVATION])
         dut.control.value = BeatControl.const(control).as_value().value
+        to = valid and destination.name.lower()
+        dut.to.value = WriteStrobes.const({to: 1} if to else {}).as_value().value
         dut.beat.value = pack(beat.reshape(1, -1), 8)[0]
         await tick(dut)
-    dut.control.value = 0
+    dut.to.value = 0
     await tick(dut)
     contents = []
     for address in [*range(words), *[0] * READ_LATENCY]:

@@ -65,7 +65,7 @@ async def writes_packets(dut):
 
 @cocotb.test()
 async def a_word_a_cycle(dut):
-    """Where neither side stalls: n words take n cycles, and a packet two more, for its header and its end."""
+    """Where neither side stalls: n words take n cycles, and a packet three more, for its header and its end."""
     await start(dut, limit=1000)
     dut.ready.value = 1
     source = StreamSource(dut, "i", stall=0.0)
@@ -76,7 +76,7 @@ async def a_word_a_cycle(dut):
         await tick(dut)
         if int(dut.valid.value):
             times.append(cycle)
-    assert [b - a for a, b in zip(times, times[1:], strict=False)] == ([1] * 19 + [3]) * 2 + [1] * 19
+    assert [b - a for a, b in zip(times, times[1:], strict=False)] == ([1] * 19 + [4]) * 2 + [1] * 19
 
 
 def _header(target: Target, is_input: int, address: int, count: int) -> int:

@@ -21,7 +21,7 @@ ENGINES = {
     Opcode.NORM: ("norm", isa.NormHeader, isa.NormCounts, isa.NormCommand, ("src", "act", "res", "norm")),
     Opcode.STORE: ("store", isa.StoreHeader, isa.StoreCounts, isa.StoreCommand, ("src",)),
 }
-REDIRECT = READ_LATENCY + 3  # cycles from the word that redirects the fetch to the first word after it, as documented
+REDIRECT = READ_LATENCY + 4  # cycles from the word that redirects the fetch to the first word after it, as documented
 
 
 @dataclass
