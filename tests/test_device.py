@@ -256,7 +256,7 @@ import pickle, sys
 from gen.link.device import Device
 image, inputs = pickle.load(open(sys.argv[2], "rb"))
 while True:
-    with Device(sys.argv[1], timeout=5.0) as device:
+    with Device(sys.argv[1]) as device:
         device.load(image)
         print("running", flush=True)
         device.run_all(inputs * 20)
@@ -285,7 +285,7 @@ def test_terminal(verilog, tmp_path):
             child.send_signal(signal.SIGKILL)
             child.wait()
             child.stdout.close()
-            with Device(terminal.path, timeout=5.0) as device:
+            with Device(terminal.path) as device:
                 device.load(image())
                 assert lists(device.run_all(inputs()[:8])) == golden()[:8]
                 terminal.reset()
@@ -296,7 +296,7 @@ def test_terminal(verilog, tmp_path):
 
 def test_a_port_that_goes_is_lost(verilog):
     with Terminal(SimulatedBoard(verilog, top=TOP, **RATES)) as terminal:
-        device = Device(terminal.path, timeout=5.0)
+        device = Device(terminal.path)
         device.load(image())
     with pytest.raises(PortLost, match="the port has gone"):
         device.run_all(inputs())

@@ -17,7 +17,7 @@ from gen.cli.app import CheckFailed
 from gen.cli.common import Tell, force_option, json_option, load_array, show, step
 from gen.errors import InputError
 from gen.link.device import BAUD, Device
-from gen.link.simulated import TIMEOUT, simulated_board
+from gen.link.simulated import simulated_board
 from gen.manifest import Design, open_design
 from gen.simulate import model_inputs
 from sim.board.terminal import Terminal
@@ -175,7 +175,7 @@ def _device(design: Design, port: str, baud: int) -> Iterator[Device]:
         return
     with step("building the simulated board") as tell:
         board = simulated_board(design, building=tell)
-    with Terminal(board) as terminal, Device(terminal.path, baud, timeout=TIMEOUT, stall=6 * TIMEOUT) as device:
+    with Terminal(board) as terminal, Device(terminal.path, baud) as device:
         yield device
 
 

@@ -40,6 +40,7 @@ BAUD = 3_000_000
 """Unless a board says otherwise."""
 
 _RESTARTS = 3  # of a run or load that resets interrupt
+_TIMEOUT, _TIMEOUT_SIMULATED = 0.25, 10.0
 _ECHOES = 4  # of a self-test
 
 Progress = Callable[[int, int], None]
@@ -98,11 +99,12 @@ class Device:
         A serial port, or what carries the bytes instead.
     baud : int
     timeout : float
-        Seconds that an answer may take beyond the time of its bytes.
+        Seconds that an answer may take beyond the time of its bytes: 0.25 unless given, and 10 behind a
+        pseudo-terminal, where only simulations are.
     retries : int
         Repetitions of a request that is not answered.
     stall : float
-        Seconds after which a core that does nothing has stalled.
+        Seconds after which a core that does nothing has stalled: 20 timeouts unless given.
 
     Attributes
     ----------
@@ -116,14 +118,16 @@ class Device:
         port: str | Transport,
         baud: int = BAUD,
         *,
-        timeout: float = 0.25,
+        timeout: float | None = None,
         retries: int = 8,
-        stall: float = 5.0,
+        stall: float | None = None,
     ):
         self.name = port if isinstance(port, str) else type(port).__name__
         self._transport = SerialTransport(port, baud) if isinstance(port, str) else port
+        if timeout is None:
+            timeout = _TIMEOUT_SIMULATED if _is_pseudo_terminal(port) else _TIMEOUT
         self._link = Connection(self._transport, name=self.name, baud=baud, timeout=timeout, retries=retries)
-        self._stall = stall
+        self._stall = 20 * timeout if stall is None else stall
         self._image: Image | None = None
         self.measured: Measured | None = None
         try:
@@ -426,3 +430,7 @@ class Device:
 
 
 _COUNTERS = ("FRAMES_DONE", "ACTIVE_CYCLES", "CYCLES_LO", "CYCLES_HI")
+
+
+def _is_pseudo_terminal(port: str | Transport) -> bool:
+    return isinstance(port, str) and str(Path(port).resolve()).startswith("/dev/pts/")

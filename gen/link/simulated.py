@@ -12,13 +12,10 @@ from hw.link.board import BoardCore
 from hw.verilog import YosysMissing, to_verilog
 from sim.board import SimulatedBoard
 
-__all__ = ["CLOCK_HZ", "TIMEOUT", "board_verilog", "simulated_board"]
+__all__ = ["CLOCK_HZ", "TOP", "board_verilog", "simulated_board"]
 
 CLOCK_HZ = 48_000_000
 """Sixteen cycles a bit at the baud rate of boards: simulated lines need cycles more than they need a faster clock."""
-
-TIMEOUT = 20.0
-"""Seconds that an answer of a simulated board may take: the largest take a second or two of an idle machine."""
 
 TOP = "rtlformer_board"
 

@@ -37,17 +37,15 @@ class Terminal:
         self._wake, self._waker = os.pipe()
         self._reset = threading.Event()
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._guard, name="simulated board", daemon=True)
-        self._thread.start()
+        self._ended = threading.Event()
+        threading.Thread(target=self._guard, name="simulated board", daemon=True).start()
 
     def close(self) -> None:
         """Stop, and switch the board off."""
-        if self._thread.is_alive():
-            os.write(self._waker, b"x")
-            self._thread.join()
+        os.write(self._waker, b"x")
+        self._ended.wait()
         for descriptor in (self._master, self._slave, self._wake, self._waker):
             os.close(descriptor)
-        self.board.close()
 
     def __enter__(self) -> "Terminal":
         return self
@@ -61,7 +59,7 @@ class Terminal:
 
     def wait(self) -> None:
         """Return when the board has stopped, which only :meth:`close` or an error, raised here, makes it do."""
-        self._thread.join()
+        self._ended.wait()  # a join that Ctrl-C interrupts would count the thread as ended
         if self._error:
             raise self._error
 
@@ -70,6 +68,9 @@ class Terminal:
             self._run()
         except Exception as error:
             self._error = error
+        finally:
+            self.board.close()  # here, where nobody can be using it
+            self._ended.set()
 
     def _run(self) -> None:
         board, backlog = self.board, b""

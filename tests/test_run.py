@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``rtlformer run`` and ``rtlformer board-sim``."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gen.atomic import output_folder
+from gen.checkpoint import read_checkpoint
+from gen.cli.app import run
+from gen.cli.common import fitted
+from gen.compiler import compile_model
+from gen.link.simulated import simulated_board
+from gen.manifest import open_design, write_design
+from gen.quantize import integer_inputs, quantise
+from gen.randommodel import random_model, random_rows
+from hw.config import CoreConfig, preset
+from sim.board.terminal import Terminal
+from sim.reference import forward
+from tests.test_badinput import stand_in
+
+ROOT = Path(__file__).resolve().parents[1]
+DIGITS = ROOT / "examples" / "digits"
+
+
+@cache
+def model(seed: int = 0):
+    return random_model(hidden=8, heads=2, ffn=16, tokens=6, classes=3, pixels=4, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory) -> Path:
+    """Accelerators "a" and "b" of one configuration, "c" of another, without Verilog of the core; inputs "x.npy"."""
+    folder = tmp_path_factory.mktemp("workshop")
+    config = fitted(model(), CoreConfig(rows=2, cols=2, depth=4))
+    for name, seed, cfg in (("a", 0, config), ("b", 1, config), ("c", 0, preset("tiny"))):
+        with output_folder(folder / name) as work:
+            write_design(work, model(seed), compile_model(model(seed), cfg), stand_in(cfg))
+    np.save(folder / "x.npy", np.stack([random_rows(model(), 6, seed) for seed in range(12)]))
+    return folder
+
+
+def call(capsys, *arguments: object, status: int = 0) -> str:
+    assert run([str(argument) for argument in arguments]) == status, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+def refused(capsys, *arguments: object) -> str:
+    """The line that a command line ends with, whose status must be 2."""
+    assert run([str(argument) for argument in arguments]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("rtlformer: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_ports_that_are_absent_or_none(workshop, tmp_path, capsys):
+    command = ["run", workshop / "a", "--input", workshop / "x.npy"]
+    assert "/dev/none: no such port; " in refused(capsys, *command, "--port", "/dev/none")
+    (tmp_path / "file").touch()
+    assert "file: is no serial port (" in refused(capsys, *command, "--port", tmp_path / "file")
+    assert "there is nothing to run; give --input or --self-test" in refused(
+        capsys, "run", workshop / "a", "--port", "sim"
+    )
+    assert "Missing option '--port'" in refused(capsys, *command)
+
+
+@pytest.mark.slow
+def test_run_on_a_simulated_board(workshop, tmp_path, capsys):
+    """The board of "a" runs the models of "a" and "b"; that of "c" is refused; the port is busy."""
+    x = np.load(workshop / "x.npy")
+    with Terminal(simulated_board(open_design(workshop / "a"))) as terminal:
+        common = ["--port", terminal.path, "--input", workshop / "x.npy", "--json"]
+        for name, loaded in (("a", False), ("b", True), ("b", False), ("a", True)):
+            text = call(capsys, "run", workshop / name, *common, "-o", tmp_path / "y.npy", "--force", "--compare")
+            result = json.loads(text)
+            golden = [forward(model("ab".index(name)), row)["output"].tolist() for row in x]
+            assert np.load(tmp_path / "y.npy").tolist() == golden
+            assert result["loaded"] is loaded and result["differences"] == [] and result["compared"] == len(x)
+            assert result["core"]["results_per_second"] > result["link"]["results_per_second"] > 0
+            assert result["counters"]["FRAMES_DONE"] == len(x)
+        line = refused(capsys, "run", workshop / "c", *common)
+        assert "wrong bitstream on the board: its core is 2x2x4 " in line and "flash the matching one" in line
+        line = refused(capsys, "run", workshop / "a", *common, "-o", workshop / "x.npy")
+        assert "exists already" in line
+        text = call(capsys, "run", workshop / "a", *common[:-1], "--self-test", "--limit", 9, "--compare", "--reload")
+        assert "model random-0 loaded" in text and "on the link (3 Mbaud): " in text and "on the core: " in text
+        assert "self-test: 4099 values" in text and "... and 1 more" in text and "9 results compared" in text
+        holder = os.open(terminal.path, os.O_RDWR | os.O_NOCTTY)
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        assert "another program uses this port; close it" in refused(capsys, "run", workshop / "a", *common)
+        os.close(holder)
+
+
+@pytest.mark.slow
+def test_board_sim_is_a_port_for_any_program(workshop, capsys):
+    """Run by its printed path; it ends by Ctrl-C, with one line."""
+    command = [sys.executable, "-m", "gen", "board-sim", str(workshop / "a"), "--json"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as board:
+        told = ""
+        while not told.endswith("}\n"):
+            line = board.stdout.readline()
+            assert line, board.stderr.read()
+            told += line
+        port = json.loads(told)["port"]
+        for _ in range(2):
+            text = call(capsys, "run", workshop / "a", "--port", port, "--input", workshop / "x.npy", "--compare")
+            assert "12 results compared with the golden model: all equal" in text
+        board.send_signal(signal.SIGINT)
+        assert board.stderr.read().splitlines()[-1] == "rtlformer: interrupted; earlier outputs are as they were"
+        assert board.wait(60) == 130
+    assert "no such port" in refused(capsys, "run", workshop / "a", "--port", port, "--input", workshop / "x.npy")
+
+
+@pytest.mark.slow
+def test_the_digits_test_split_through_a_simulated_board(tmp_path, capsys):
+    """Every logit of every test image equals the golden model's, through the pins of the complete board."""
+    checkpoint = read_checkpoint(DIGITS / "checkpoint")
+    digits = quantise(checkpoint, np.load(DIGITS / "calibration.npy"))
+    with output_folder(tmp_path / "digits") as work:
+        write_design(work, digits, compile_model(digits, preset("edge")), stand_in(preset("edge")))
+    inputs = integer_inputs(checkpoint, digits, np.load(DIGITS / "test_images.npy"))
+    assert len(inputs) >= 360
+    text = call(
+        capsys, "run", tmp_path / "digits", "--port", "sim", "--checkpoint", DIGITS / "checkpoint", "--input",
+        DIGITS / "test_images.npy", "-o", tmp_path / "y.npy", "--json",
+    )  # fmt: skip
+    result, logits = json.loads(text), np.load(tmp_path / "y.npy")
+    assert (
+        result["inputs"] == len(inputs)
+        and result["loaded"] is False
+        and result["counters"]["FRAMES_DONE"] == len(inputs)
+    )
+    assert (logits == np.stack([forward(digits, x)["output"] for x in inputs])).all()
+    assert result["link"]["repeated_requests"] == 0
+    labels = np.load(DIGITS / "test_labels.npy")
+    assert np.mean(logits.argmax(-1) == labels) >= 0.98
+    assert result["core"]["cycles"] / len(inputs) < 1.05 * 17_600  # the core is never kept waiting by the link
