@@ -40,6 +40,8 @@ def merge_output_registers(path: Path, top: str) -> int:
                 continue
             merged += 1
             cell["parameters"][f"REGMODE_{side}"] = "OUTREG"
+            if side == "A" and int(cell["parameters"].get("DATA_WIDTH_B", "0"), 2) == 36:
+                cell["connections"]["OCEA"] = ["1"]  # as PDPW16KD has it; Yosys, with no register in mind, ties it low
             for name, register in registers.items():
                 cell["connections"][name] = cells.pop(register)["connections"]["Q"]
     path.write_text(json.dumps(netlist), encoding="utf-8")

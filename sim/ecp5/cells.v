@@ -2,8 +2,9 @@
 // Models of the ECP5 cells that a synthesised core consists of, for simulating netlists in Verilator: our own, since
 // Yosys has none for MULT18X18D and DP16KD. tests/test_ecp5_cells.py holds them against the portable descriptions.
 //
-// A parameter value that is not modelled stops the elaboration; pins that ask for what is not modelled stop the
-// simulation. Where a real cell's output is undefined, the model's is wrong on purpose, so that nothing can rely on it.
+// A parameter value that is not modelled asks for a module that there is not, which every tool refuses; pins that ask
+// for what is not modelled stop the simulation. Where a real cell's output is undefined, the model's is wrong on
+// purpose, so that nothing can rely on it.
 
 module LUT4 #(parameter [15:0] INIT = 0) (input A, B, C, D, output Z);
   assign Z = INIT[{D, C, B, A}];
@@ -22,7 +23,7 @@ module CCU2C #(
     parameter [15:0] INIT0 = 0, parameter [15:0] INIT1 = 0, parameter INJECT1_0 = "NO", parameter INJECT1_1 = "NO"
 ) (input CIN, A0, B0, C0, D0, A1, B1, C1, D1, output S0, S1, COUT);
   generate
-    if (INJECT1_0 != "NO" || INJECT1_1 != "NO") $fatal(1, "CCU2C: only INJECT1_x = NO is modelled");
+    if (INJECT1_0 != "NO" || INJECT1_1 != "NO") not_modelled_inject1 stop ();
   endgenerate
   wire propagate0 = INIT0[{D0, C0, B0, A0}], generate0 = INIT0[{2'b00, B0, A0}];
   wire propagate1 = INIT1[{D1, C1, B1, A1}], generate1 = INIT1[{2'b00, B1, A1}];
@@ -37,12 +38,12 @@ module TRELLIS_FF #(
     parameter SRMODE = "LSR_OVER_CE", parameter REGSET = "RESET", parameter LSRMODE = "LSR"
 ) (input CLK, LSR, CE, DI, M, output reg Q);
   generate
-    if (CEMUX != "1" && CEMUX != "CE" && CEMUX != "INV") $fatal(1, "TRELLIS_FF: CEMUX = %s is not modelled", CEMUX);
-    if (CLKMUX != "CLK" && CLKMUX != "INV") $fatal(1, "TRELLIS_FF: CLKMUX = %s is not modelled", CLKMUX);
-    if (LSRMUX != "LSR" && LSRMUX != "INV") $fatal(1, "TRELLIS_FF: LSRMUX = %s is not modelled", LSRMUX);
-    if (SRMODE != "LSR_OVER_CE" && SRMODE != "ASYNC") $fatal(1, "TRELLIS_FF: SRMODE = %s is not modelled", SRMODE);
-    if (REGSET != "RESET" && REGSET != "SET") $fatal(1, "TRELLIS_FF: REGSET = %s is not modelled", REGSET);
-    if (LSRMODE != "LSR") $fatal(1, "TRELLIS_FF: LSRMODE = %s is not modelled", LSRMODE);
+    if (CEMUX != "1" && CEMUX != "CE" && CEMUX != "INV") not_modelled_cemux stop ();
+    if (CLKMUX != "CLK" && CLKMUX != "INV") not_modelled_clkmux stop ();
+    if (LSRMUX != "LSR" && LSRMUX != "INV") not_modelled_lsrmux stop ();
+    if (SRMODE != "LSR_OVER_CE" && SRMODE != "ASYNC") not_modelled_srmode stop ();
+    if (REGSET != "RESET" && REGSET != "SET") not_modelled_regset stop ();
+    if (LSRMODE != "LSR") not_modelled_lsrmode stop ();
   endgenerate
   wire clock = CLKMUX == "INV" ? ~CLK : CLK;
   wire enable = CEMUX == "1" ? 1'b1 : CEMUX == "INV" ? ~CE : CE;
@@ -65,8 +66,8 @@ module TRELLIS_DPR16X4 #(parameter WCKMUX = "WCK", parameter WREMUX = "WRE", par
     input [3:0] DI, WAD, RAD, input WRE, WCK, output [3:0] DO
 );
   generate
-    if (WCKMUX != "WCK" && WCKMUX != "INV") $fatal(1, "TRELLIS_DPR16X4: WCKMUX = %s is not modelled", WCKMUX);
-    if (WREMUX != "WRE" && WREMUX != "INV") $fatal(1, "TRELLIS_DPR16X4: WREMUX = %s is not modelled", WREMUX);
+    if (WCKMUX != "WCK" && WCKMUX != "INV") not_modelled_wckmux stop ();
+    if (WREMUX != "WRE" && WREMUX != "INV") not_modelled_wremux stop ();
   endgenerate
   wire clock = WCKMUX == "INV" ? ~WCK : WCK;
   reg [3:0] mem[0:15];
@@ -93,19 +94,19 @@ module MULT18X18D #(
       P23, P24, P25, P26, P27, P28, P29, P30, P31, P32, P33, P34, P35
 );
   generate
-    if (REG_INPUTA_CLK != "NONE" && REG_INPUTA_CLK != "CLK0") $fatal(1, "MULT18X18D: REG_INPUTA_CLK");
-    if (REG_INPUTB_CLK != "NONE" && REG_INPUTB_CLK != "CLK0") $fatal(1, "MULT18X18D: REG_INPUTB_CLK");
-    if (REG_INPUTC_CLK != "NONE") $fatal(1, "MULT18X18D: REG_INPUTC_CLK is not modelled");
-    if (REG_PIPELINE_CLK != "NONE" && REG_PIPELINE_CLK != "CLK0") $fatal(1, "MULT18X18D: REG_PIPELINE_CLK");
-    if (REG_OUTPUT_CLK != "NONE" && REG_OUTPUT_CLK != "CLK0") $fatal(1, "MULT18X18D: REG_OUTPUT_CLK");
+    if (REG_INPUTA_CLK != "NONE" && REG_INPUTA_CLK != "CLK0") not_modelled_reg_inputa_clk stop ();
+    if (REG_INPUTB_CLK != "NONE" && REG_INPUTB_CLK != "CLK0") not_modelled_reg_inputb_clk stop ();
+    if (REG_INPUTC_CLK != "NONE") not_modelled_reg_inputc_clk stop ();
+    if (REG_PIPELINE_CLK != "NONE" && REG_PIPELINE_CLK != "CLK0") not_modelled_reg_pipeline_clk stop ();
+    if (REG_OUTPUT_CLK != "NONE" && REG_OUTPUT_CLK != "CLK0") not_modelled_reg_output_clk stop ();
     if (REG_INPUTA_CE != "CE0" || REG_INPUTB_CE != "CE0" || REG_PIPELINE_CE != "CE0" ||
-        REG_OUTPUT_CE != "CE0") $fatal(1, "MULT18X18D: only CE0 is modelled");
+        REG_OUTPUT_CE != "CE0") not_modelled_clock_enable stop ();
     if (REG_INPUTA_RST != "RST0" || REG_INPUTB_RST != "RST0" || REG_PIPELINE_RST != "RST0" ||
-        REG_OUTPUT_RST != "RST0") $fatal(1, "MULT18X18D: only RST0 is modelled");
-    if (CLK0_DIV != "ENABLED") $fatal(1, "MULT18X18D: CLK0_DIV = %s is not modelled", CLK0_DIV);
-    if (SOURCEB_MODE != "B_SHIFT") $fatal(1, "MULT18X18D: SOURCEB_MODE = %s is not modelled", SOURCEB_MODE);
-    if (MULT_BYPASS != "DISABLED") $fatal(1, "MULT18X18D: MULT_BYPASS = %s is not modelled", MULT_BYPASS);
-    if (RESETMODE != "SYNC") $fatal(1, "MULT18X18D: RESETMODE = %s is not modelled", RESETMODE);
+        REG_OUTPUT_RST != "RST0") not_modelled_reset stop ();
+    if (CLK0_DIV != "ENABLED") not_modelled_clk0_div stop ();
+    if (SOURCEB_MODE != "B_SHIFT") not_modelled_sourceb_mode stop ();
+    if (MULT_BYPASS != "DISABLED") not_modelled_mult_bypass stop ();
+    if (RESETMODE != "SYNC") not_modelled_resetmode stop ();
   endgenerate
   wire signed [18:0] a_in = {SIGNEDA & A17, {A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2,
     A1, A0}};
@@ -143,9 +144,10 @@ endmodule
 
 // 512 words of 36 bits, to each port words of DATA_WIDTH_x bits: narrower ones lie in it one above the other, those of
 // 1, 2 and 4 bits without the ninth bit of each byte. The lowest address pins of a port of 18 or 36 bits enable bytes.
-// If A has 36 bits it only writes and B only reads, and such words go in, and if B has 36 bits too come out, by the pins
-// of A and above them those of B. Both ports have one clock. A bit that one port reads or writes while the other
-// writes it comes out inverted: in a real cell it is undefined.
+// If A has 36 bits it only writes and B only reads, and such words go in, and if B has 36 bits too come out, by the
+// pins of A and above them those of B; they follow B's clock, enables and reset, but each half its own REGMODE_x.
+// Both ports have one clock. What is undefined in a real cell comes out inverted: a bit that one port reads or writes
+// while the other writes it, and the pins of A in a registered word of 36 bits without OCEA = 1, which PDPW16KD has.
 module DP16KD #(
     parameter DATA_WIDTH_A = 18, parameter DATA_WIDTH_B = 18, parameter REGMODE_A = "NOREG", parameter REGMODE_B =
       "NOREG",
@@ -184,21 +186,20 @@ module DP16KD #(
   localparam integer A = DATA_WIDTH_A, B = DATA_WIDTH_B;
   localparam PAIR = A == 36, WIDE = B == 36;
   generate
-    if (A != 1 && A != 2 && A != 4 && A != 9 && A != 18 && A != 36) $fatal(1, "DP16KD: DATA_WIDTH_A = %0d", A);
-    if (B != 1 && B != 2 && B != 4 && B != 9 && B != 18 && B != 36) $fatal(1, "DP16KD: DATA_WIDTH_B = %0d", B);
-    if (WIDE && !PAIR) $fatal(1, "DP16KD: 36 bits on port B alone are not modelled");
-    if (REGMODE_A != "NOREG" && REGMODE_A != "OUTREG") $fatal(1, "DP16KD: REGMODE_A = %s", REGMODE_A);
-    if (REGMODE_B != "NOREG" && REGMODE_B != "OUTREG") $fatal(1, "DP16KD: REGMODE_B = %s", REGMODE_B);
-    if (WIDE && (REGMODE_A == "OUTREG") != (REGMODE_B == "OUTREG")) $fatal(1, "DP16KD: 36 bits, but half a register");
-    if (RESETMODE != "SYNC" && RESETMODE != "ASYNC") $fatal(1, "DP16KD: RESETMODE = %s", RESETMODE);
-    if (ASYNC_RESET_RELEASE != "SYNC" && ASYNC_RESET_RELEASE != "ASYNC") $fatal(1, "DP16KD: ASYNC_RESET_RELEASE");
-    if (CSDECODE_A != "0b000" || CSDECODE_B != "0b000") $fatal(1, "DP16KD: only CSDECODE_x = 0b000 is modelled");
-    if (CLKAMUX != "CLKA" && CLKAMUX != "INV") $fatal(1, "DP16KD: CLKAMUX = %s", CLKAMUX);
-    if (CLKBMUX != "CLKB" && CLKBMUX != "INV") $fatal(1, "DP16KD: CLKBMUX = %s", CLKBMUX);
+    if (A != 1 && A != 2 && A != 4 && A != 9 && A != 18 && A != 36) not_modelled_data_width_a stop ();
+    if (B != 1 && B != 2 && B != 4 && B != 9 && B != 18 && B != 36) not_modelled_data_width_b stop ();
+    if (WIDE && !PAIR) not_modelled_width_36_on_port_b_alone stop ();
+    if (REGMODE_A != "NOREG" && REGMODE_A != "OUTREG") not_modelled_regmode_a stop ();
+    if (REGMODE_B != "NOREG" && REGMODE_B != "OUTREG") not_modelled_regmode_b stop ();
+    if (RESETMODE != "SYNC" && RESETMODE != "ASYNC") not_modelled_resetmode stop ();
+    if (ASYNC_RESET_RELEASE != "SYNC" && ASYNC_RESET_RELEASE != "ASYNC") not_modelled_async_reset_release stop ();
+    if (CSDECODE_A != "0b000" || CSDECODE_B != "0b000") not_modelled_csdecode stop ();
+    if (CLKAMUX != "CLKA" && CLKAMUX != "INV") not_modelled_clkamux stop ();
+    if (CLKBMUX != "CLKB" && CLKBMUX != "INV") not_modelled_clkbmux stop ();
     if (WRITEMODE_A != "NORMAL" && WRITEMODE_A != "WRITETHROUGH" && WRITEMODE_A != "READBEFOREWRITE")
-      $fatal(1, "DP16KD: WRITEMODE_A = %s", WRITEMODE_A);
+      not_modelled_writemode_a stop ();
     if (WRITEMODE_B != "NORMAL" && WRITEMODE_B != "WRITETHROUGH" && WRITEMODE_B != "READBEFOREWRITE")
-      $fatal(1, "DP16KD: WRITEMODE_B = %s", WRITEMODE_B);
+      not_modelled_writemode_b stop ();
   endgenerate
 
   wire [13:0] ad_a = {ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2, ADA1, ADA0};
@@ -272,11 +273,13 @@ module DP16KD #(
       .clk(clk_b), .read(read_b), .oce(OCEB), .rst(RSTB), .d(high_b), .q(do_b)
   );
   generate
-    if (WIDE)
+    if (WIDE) begin
+      wire [17:0] low;
       dp16kd_output #(.REGMODE(REGMODE_A), .RESETMODE(RESETMODE)) out_a (
-          .clk(clk_b), .read(read_b), .oce(OCEB), .rst(RSTB), .d(seen_b[17:0]), .q(do_a)
+          .clk(clk_b), .read(read_b), .oce(OCEB), .rst(RSTB), .d(seen_b[17:0]), .q(low)
       );
-    else if (PAIR) assign do_a = 18'd0;
+      assign do_a = REGMODE_A == "OUTREG" && !OCEA ? ~low : low;
+    end else if (PAIR) assign do_a = 18'd0;
     else
       dp16kd_output #(.REGMODE(REGMODE_A), .RESETMODE(RESETMODE)) out_a (
           .clk(clk_a), .read(read_a), .oce(OCEA), .rst(RSTA), .d(seen_a[17:0]), .q(do_a)
@@ -287,7 +290,6 @@ module DP16KD #(
   always @(posedge clk_b) begin
     if (write_a & ~clk_a) $fatal(1, "DP16KD: two clocks are not modelled");
     if (PAIR & WEB & select_b) $fatal(1, "DP16KD: writes on port B beside 36 bits on port A are not modelled");
-    if (WIDE & REGMODE_B == "OUTREG" & OCEA != OCEB) $fatal(1, "DP16KD: 36 bits, and OCEA is not OCEB");
   end
 endmodule
 

@@ -172,15 +172,27 @@ class _Writer:
 def _instance(number: int, kind: str, parameters: Mapping, pins: Mapping) -> str:
     """An instance of a model, without the parameters that say nothing: equal instances then share their code."""
     parameters = {key: value for key, value in parameters.items() if value != 0}
+    if kind == "MULT18X18D":
+        for pin in ("SOURCEA", "SOURCEB"):
+            _require(pins, pin, "1'b0", "an operand shifted in from a neighbour")
     if kind == "DP16KD":
         clocks = {name for pin in ("CLKA", "CLKB") for name in pins.get(pin, []) if "'" not in name}
         if len(clocks) != 1:
             raise NetlistError(f"a block RAM with {len(clocks)} clocks is not modelled")
+        if parameters.get("DATA_WIDTH_A") == 36:
+            _require(pins, "WEB", "1'b0", "a write beside a port of 36 bits")
+        if parameters.get("DATA_WIDTH_B") == 36 and parameters.get("REGMODE_A") == "OUTREG":
+            _require(pins, "OCEA", "1'b1", "an output register of 36 bits whose lower half is not enabled")
         if all(pins.get(pin) in (None, ["1'b0"]) for pin in ("RSTA", "RSTB")):
             parameters = {key: value for key, value in parameters.items() if "RESET" not in key}
     values = ", ".join(f".{key}({_literal(value)})" for key, value in parameters.items())
     binds = ", ".join(f".{pin}({{{', '.join(reversed(names))}}})" for pin, names in pins.items())
     return f"  {kind} #({values}) u{number} ({binds});"
+
+
+def _require(pins: Mapping, pin: str, value: str, otherwise: str) -> None:
+    if pins.get(pin, ["1'b0"]) != [value]:
+        raise NetlistError(f"{otherwise} is not modelled ({pin} must be {value[-1]})")
 
 
 def _value(text: str) -> int | str:
