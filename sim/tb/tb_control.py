@@ -216,7 +216,7 @@ async def what_cannot_be_done_is_refused(dut):
     await bus.put("PASSES", 0xFFFF)
     await tick(dut, 4000)
     waiting = await bus.get("PASSES")
-    assert waiting == 0xFFFF - len(core.begun), "no more are begun than the core's queues hold"
+    assert waiting == 0xFFFF - len(core.begun) and len(core.begun) == 15, "as many begun as are counted, no more"
     for count, left in ((0xFFFF - waiting + 1, waiting), (0xFFFF - waiting, 0xFFFF), (1, 0xFFFF)):
         await bus.put("PASSES", count)
         await tick(dut, 2)
@@ -255,6 +255,25 @@ async def the_interrupt_follows_done(dut):
     await bus.put("PASSES", 1)
     await until_idle(bus)
     assert await bus.get("STATUS") & STATUS["done"].mask and not int(dut.irq.value)
+
+
+@cocotb.test()
+async def a_result_is_seen_however_often_done_is_cleared(dut):
+    """Cleared in every cycle, ``done`` is up for one cycle a result."""
+    bus, core = await begin(dut)
+    await bus.put("PASSES", 20)
+    dut.bus__addr.value, dut.bus__w_data.value = STATUS.index, STATUS["done"].mask
+    seen = 0
+    for cycle in range(4000):
+        dut.bus__write.value = 1
+        await tick(dut)
+        seen += bool(int(dut.bus__r_data.value) & STATUS["done"].mask)
+        if cycle < 3500 and random.random() < 0.01:  # no pass begins in a cycle that writes
+            dut.bus__write.value = 0
+            await tick(dut)
+            seen += bool(int(dut.bus__r_data.value) & STATUS["done"].mask)
+    assert core.left == len(core.begun) > 5
+    assert seen >= core.left
 
 
 @cocotb.test()
