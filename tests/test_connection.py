@@ -2,6 +2,7 @@
 """The host protocol between driver and gateware, on a board whose core only sends back what it is sent."""
 
 import random
+import zlib
 
 import pytest
 
@@ -38,6 +39,10 @@ def opened(board) -> Connection:
     link = connect(DirectLine(board))
     link.open()
     return link
+
+
+def stuffed(body: bytes) -> bytes:
+    return body.replace(b"\x7d", b"\x7d\x5d").replace(b"\x7e", b"\x7d\x5e")
 
 
 def ask(board, frame: Frame) -> list[Frame]:
@@ -185,7 +190,14 @@ def test_frames_that_are_none_are_dropped(board):
     link = opened(board)
     frame = Frame(session=link._session, sequence=link._sequence + 1, command=Command.ECHO.value, payload=b"hello")
     line = encode(frame)
+    body = (
+        bytes([VERSION])
+        + (link._session).to_bytes(2, "little")
+        + bytes([frame.sequence, frame.command, 0, 9, 0])
+        + b"x"
+    )
     for bad in (
+        b"\x7e" + stuffed(body + zlib.crc32(body).to_bytes(4, "little")) + b"\x7e",
         line[:10] + bytes([line[10] ^ 1]) + line[11:],
         line[:-3] + line[-1:],
         b"\x7e" + bytes(3000) + b"\x7e",
