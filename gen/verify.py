@@ -20,43 +20,16 @@ from gen.manifest import Design
 from gen.session import Session
 from gen.simulate import Outcome, compare_tensors
 from gen.synth import Netlist
+from gen.verifyboard import climb_board
 from gen.verifynetlist import given_netlist, simulated_netlist, synthesised_netlist
+from gen.verifyrung import Building, Rung, Watch, differing
 from sim import reference
 from sim.fast import Deadlock, Progress, Timeout
 from sim.golden import IntArray
 
 __all__ = ["RUNGS", "Ladder", "Rung", "verify"]
 
-RUNGS = ("golden", "rtl", "netlist")
-
-Building = Callable[[str], None]
-Watch = Callable[[str, Progress, int], None]
-
-
-@dataclass(kw_only=True)
-class Rung:
-    """What one rung compared, and what differed."""
-
-    name: str
-    what: str
-    """What ran, in a few words."""
-    inputs: int = 0
-    outputs: int = 0
-    """Integers of the results compared: logits, or all values of all rows."""
-    tensors: int = 0
-    """Tensors compared, each with all its values."""
-    cycles: int = 0
-    """Clock cycles run."""
-    same_cycles: bool | None = None
-    """Whether each result came, and each engine worked, in the same cycles as on the rung below; None: not compared."""
-    cycles_per_second: float = 0.0
-    facts: dict = field(default_factory=dict)
-    differences: list[str] = field(default_factory=list)
-
-    @property
-    def holds(self) -> bool:
-        """Whether all that was compared is equal."""
-        return not self.differences
+RUNGS = ("golden", "rtl", "netlist", "board")
 
 
 @dataclass(kw_only=True)
@@ -112,10 +85,8 @@ def verify(
         A JSON netlist of the design's core; otherwise the Verilog is synthesised (and the netlist kept).
     cells : str
         Other models of the ECP5 cells, to see a wrong one found.
-    building : callable
-        Told what takes time before a rung runs.
-    watch : callable
-        Told the rung, the simulator's state and the inputs done.
+    building, watch : callable
+        Told how it gets on.
 
     Raises
     ------
@@ -142,6 +113,7 @@ def verify(
     climbers = {
         "rtl": lambda: _rtl(design, inputs, results, tell, watch),
         "netlist": lambda: _netlist(design, inputs, results, below, source, cells, tell, watch),
+        "board": lambda: (climb_board(design, inputs, results, tell, watch), None),
     }
     for name, climb in climbers.items():
         if name in rungs and ladder.holds:
@@ -206,7 +178,8 @@ def _run(
 
     def look(state: Progress) -> None:
         if watch:
-            watch(rung.name, state, len(trace.outputs))
+            rate = state.cycles_per_second / 1e3
+            watch(rung.name, f"cycle {state.cycle}, {rate:.0f} kHz", len(trace.outputs))
 
     start = time.monotonic()
     top = design.manifest["top"]
@@ -225,7 +198,7 @@ def _run(
             trace.ends.append(session.sim.cycle)
             rung.inputs += 1
             rung.outputs += expected.size
-            if difference := _differing(found, expected):
+            if difference := differing(found, expected):
                 rung.differences.append(f"input {number}: {difference}")
             if compare:
                 compare(session, number)
@@ -233,17 +206,6 @@ def _run(
         rung.cycles = session.sim.cycle
         rung.cycles_per_second = round(rung.cycles / (time.monotonic() - start))
     return trace
-
-
-def _differing(found: IntArray, expected: IntArray) -> str:
-    wrong = np.argwhere(np.asarray(found) != expected)
-    if not len(wrong):
-        return ""
-    place = tuple(int(i) for i in wrong[0])
-    return (
-        f"{len(wrong)} of {expected.size} outputs differ, the first at {list(place)}: {int(found[place])} instead of "
-        f"{int(expected[place])}"
-    )
 
 
 def _compare_cycles(trace: _Trace, below: _Trace) -> list[str]:

@@ -196,8 +196,8 @@ def _require(pins: Mapping, pin: str, value: str, otherwise: str) -> None:
 
 
 def _value(text: str) -> int | str:
-    """A parameter: bits, or a text, to which Yosys adds a space if it looks like bits."""
-    return int(text, 2) if text and not text.strip("01") else text.rstrip(" ")
+    """A parameter: bits, undefined ones as 0, or a text, to which Yosys adds a space if it looks like bits."""
+    return int(text.replace("x", "0"), 2) if text and not text.strip("01x") else text.rstrip(" ")
 
 
 def _literal(value: int | str) -> str:
