@@ -125,21 +125,27 @@ class Board:
         return "\n".join(lines) + "\n"
 
 
-_ULX3S = {
-    "clock": ("clk25", 0),
-    "uart": ("uart", 0),
-    "button": ("button_fire", 0),
-    "leds": {name: ("led", number) for number, name in enumerate(LEDS)},
-    "high": (("esp32", 0, "gpio0"),),  # low would let the ESP32 beside it take the board over
-    "programmer": OpenFpgaLoader(board="ulx3s", vendor_product="0x0403:0x6015"),
-    "note": "Serial port and programmer are the same USB socket, US1.",
-}
+def _ulx3s(platform: type[Platform], *, size: str, mhz: float) -> Board:
+    return Board(
+        name=f"ulx3s-{size}f",
+        title=f"Radiona ULX3S, {size}F",
+        platform=platform,
+        clock=("clk25", 0),
+        uart=("uart", 0),
+        button=("button_fire", 0),
+        leds={name: ("led", number) for number, name in enumerate(LEDS)},
+        high=(("esp32", 0, "gpio0"),),  # low would let the ESP32 beside it take the board over
+        mhz=mhz,
+        programmer=OpenFpgaLoader(board="ulx3s", vendor_product="0x0403:0x6015", size=f"{size}K"),
+        note="Serial port and programmer are the same USB socket, US1.",
+    )
+
 
 BOARDS = {
     entry.name: entry
     for entry in (
-        Board(name="ulx3s-85f", title="Radiona ULX3S, 85F", platform=ULX3S_85F_Platform, mhz=120, **_ULX3S),
-        Board(name="ulx3s-25f", title="Radiona ULX3S, 25F", platform=ULX3S_25F_Platform, mhz=60, **_ULX3S),
+        _ulx3s(ULX3S_85F_Platform, size="85", mhz=120),
+        _ulx3s(ULX3S_25F_Platform, size="25", mhz=60),
         Board(
             name="orangecrab-85f",
             title="OrangeCrab r0.2.1, 85F",

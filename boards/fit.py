@@ -15,16 +15,20 @@ from gen.synth import Cells
 from hw.config import PRESETS, CoreConfig
 from sim.qmodel import QuantModel
 
-__all__ = ["HOST_CELLS", "check_fit", "choose_preset", "fitting_presets", "needs"]
+__all__ = ["HOST_CELLS", "HOST_CELLS_DENSE", "check_fit", "choose_preset", "fitting_presets", "needs"]
 
-HOST_CELLS = Cells(lut4=1700, carry=360, ff=2150, block_ram=6)
-"""Registers and host link, beside the core: measured on a netlist (Yosys 0.68), independent of the core."""
+HOST_CELLS = Cells(lut4=1550, carry=360, ff=2200, block_ram=6)
+"""Registers and host link, beside the core: measured on netlists (Yosys 0.68), whatever the core."""
+
+HOST_CELLS_DENSE = Cells(lut4=2320, carry=360, ff=2200, block_ram=2, lut_ram=256)
+"""The same for dense configurations, with buffers in LUT RAM."""
 
 
 @cache
 def needs(config: CoreConfig, board: Board) -> tuple[Room, ...]:
     """Estimate of a whole board top against the board's part, resource by resource."""
-    return tuple(rooms(estimate(config) + HOST_CELLS, board.part))
+    host = HOST_CELLS_DENSE if config.dense else HOST_CELLS
+    return tuple(rooms(estimate(config) + host, board.part))
 
 
 def fitting_presets(board: Board, model: QuantModel | None = None) -> Iterator[str]:

@@ -34,8 +34,8 @@ class Programmer:
     persistent: bool = False
     """The board keeps what is written in its flash memory; there is no other way to load it."""
 
-    def devices(self) -> list[str]:
-        """Boards that are plugged in, as ``--device`` takes them.
+    def devices(self) -> dict[str, str]:
+        """Boards that are plugged in: as ``--device`` takes them, and what the tool says of each.
 
         Raises
         ------
@@ -60,19 +60,23 @@ class Programmer:
         Raises
         ------
         InputError
-            If there is none, it is not among them, or there are several to choose from.
+            If there is none, it is not among them, there are several to choose from, or it says that it is another.
         """
         found = self.devices()
         if not found:
             raise InputError(f"{self.tool}: sees no board (USB {self.vendor_product}); {self.absent}")
         if device is None and len(found) == 1:
-            return found[0]
+            (device,) = found
         if device in found:
+            self._check(device, found[device])
             return device
         listed = ", ".join(found)
         if device is None:
             raise InputError(f"{self.tool}: sees {len(found)} boards; choose one with --device: {listed}")
         raise InputError(f"--device: no board at {device}; there is {listed}")
+
+    def _check(self, device: str, said: str) -> None:
+        """Refuse a board that says that it is not the one which is wanted."""
 
     def _run(self, arguments: list[str], timeout: float) -> str:
         """What the tool printed."""
@@ -109,17 +113,29 @@ class Programmer:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenFpgaLoader(Programmer):
-    """openFPGALoader. Devices are USB bus and device number, such as 001:004."""
+    """openFPGALoader. Devices are USB bus and device number, such as 001:004.
+
+    ``size``: as the board's USB name tells its FPGA's ("ULX3S FPGA 85K v3.0.8"), where it does.
+    """
 
     board: str
+    size: str
     tool: str = "openFPGALoader"
     install: str = "install it (Debian, Ubuntu: apt-get install openfpgaloader), or put it on PATH"
     absent: str = "plug it in, check the cable and the permissions of USB devices (openFPGALoader's udev rules)"
 
-    def devices(self) -> list[str]:
+    def devices(self) -> dict[str, str]:
         said = self._run(["--scan-usb"], _LIST_S)
-        entry = rf"^\s*(\d+)\s+(\d+)\s+{re.escape(self.vendor_product)}\b"
-        return [f"{bus}:{number}" for bus, number in re.findall(entry, said, re.MULTILINE | re.IGNORECASE)]
+        entry = rf"^\s*(\d+)\s+(\d+)\s+{re.escape(self.vendor_product)}\b(.*)$"
+        return {f"{bus}:{number}": text for bus, number, text in re.findall(entry, said, re.MULTILINE | re.IGNORECASE)}
+
+    def _check(self, device: str, said: str) -> None:
+        told = re.search(r"\b(12|25|45|85)K\b", said)
+        if told and told[0] != self.size:
+            raise InputError(
+                f"{self.tool}: the board at {device} is a {told[0]}, and the bitstream is for {self.size}; build "
+                "for that board, or choose another with --device"
+            )
 
     def write(self, bitstream: Path, device: str, *, permanent: bool) -> None:
         arguments = ["--board", self.board, "--busdev-num", device, "--write-flash" if permanent else "--write-sram"]
@@ -135,10 +151,10 @@ class DfuUtil(Programmer):
     absent: str = "hold its button while plugging it in, which starts the boot loader, and check the permissions"
     persistent: bool = True
 
-    def devices(self) -> list[str]:
+    def devices(self) -> dict[str, str]:
         said = self._run(["--list"], _LIST_S)
-        entry = rf'^Found DFU: \[{re.escape(self.vendor_product)}\].*?path="([^"]+)"'
-        return sorted(set(re.findall(entry, said, re.MULTILINE | re.IGNORECASE)))
+        entry = rf'^Found DFU: \[{re.escape(self.vendor_product)}\].*?path="([^"]+)"(.*)$'
+        return dict(re.findall(entry, said, re.MULTILINE | re.IGNORECASE))
 
     def write(self, bitstream: Path, device: str, *, permanent: bool) -> None:
         file = bitstream.with_suffix(".dfu")

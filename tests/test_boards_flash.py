@@ -105,6 +105,16 @@ def test_one_of_several(tools, built, refused):
     assert "--busdev-num 001:007" in log.read_text()
 
 
+def test_another_size_of_board(tools, built, refused):
+    log = tools("openFPGALoader", lines(TABLE, ONE.replace("85K", "25K"), OTHER), "echo Done")
+    folder = built("ulx3s-85f")
+    refused(folder, "--device", "001:004", words=("001:004", "25K", "85K", "build for that board"))
+    assert "--board" not in log.read_text()
+    assert run(["flash", str(folder), "--device", "001:007"]) == 0
+    tools("openFPGALoader", lines(TABLE, ONE.partition("FER")[0]), "echo Done")  # one without a name of its own
+    assert run(["flash", str(folder)]) == 0
+
+
 def test_orangecrab(tools, built, tmp_path: Path, capsys: pytest.CaptureFixture):
     kept = tmp_path / "kept"
     listing = lines("dfu-util 0.11", CRAB.format("1-2", 1), CRAB.format("1-2", 0))
@@ -136,7 +146,9 @@ def test_missing_programmer(tools, built, refused, name: str, monkeypatch: pytes
     refused(built(name), words=(BOARDS[name].programmer.tool, "not installed", "apt-get install"))
 
 
-@pytest.mark.parametrize("listing", ["true", lines(TABLE), lines(TABLE, STRANGER), lines("Error: no access to the device")])
+@pytest.mark.parametrize(
+    "listing", ["true", lines(TABLE), lines(TABLE, STRANGER), lines("Error: no access to the device")]
+)
 def test_absent_ulx3s(tools, built, refused, listing: str):
     tools("openFPGALoader", listing, "echo Done")
     refused(built("ulx3s-85f"), words=("openFPGALoader", "sees no board", "plug it in", "permissions"))
