@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host protocol between driver and gateware, on a board whose core only sends back what it is sent."""
 
+import os
 import random
+import select
+import time
 import zlib
 
 import pytest
@@ -9,11 +12,13 @@ import pytest
 from gen.link.connection import Busy, Connection, SessionLost
 from gen.link.errors import NoAnswer, NotABoard, Refused
 from gen.link.frames import Decoder, Frame, encode
+from gen.link.transport import SerialTransport
 from hw.link.protocol import MAX_PAYLOAD, VERSION, Command, Status
 from hw.registers import register
 from hw.verilog import to_verilog
 from sim.board import SimulatedBoard
 from sim.board.line import DirectLine
+from sim.board.terminal import Terminal
 from tests.link_board import RATES, VALVE, FaultyLine, Killed, Loopback
 
 RESET = (register("CONTROL").index, register("CONTROL")["reset"].mask)
@@ -256,6 +261,29 @@ def test_another_version_and_a_refusal_are_named(board, monkeypatch):
     monkeypatch.setattr("gen.link.connection.Frame", lambda **fields: Frame(**fields, version=7))
     with pytest.raises(NotABoard, match="speaks protocol version 1, this is version"):
         link.read(0, 1)
+
+
+def test_a_slow_reader_of_the_terminal(verilog):
+    """More answers than a terminal holds wait for who asked; then all is as it was."""
+    with Terminal(SimulatedBoard(verilog, **RATES)) as terminal:
+        user = os.open(terminal.path, os.O_RDWR | os.O_NOCTTY)
+        hello = Frame(session=77, sequence=0, command=Command.HELLO.value)
+        for _ in range(600):
+            os.write(user, encode(hello))
+        deadline = time.monotonic() + 60
+        while not (terminal.board.sending == 0 and terminal.board.quiet > 10_000) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        raw = b""
+        while select.select([user], [], [], 1.0)[0]:
+            raw += os.read(user, 4096)
+        os.close(user)
+        answers = Decoder().feed(raw)
+        assert len(raw) > 5000 and len(answers) >= 150 and len(set(answers)) == 1 and answers[0].session == 77
+        line = SerialTransport(terminal.path, RATES["baud"])
+        link = connect(line, timeout=10.0)
+        link.open()
+        assert link.echo(b"and on") == b"and on"
+        line.close()
 
 
 def test_faults_of_every_kind_leave_every_word_in_order(board):

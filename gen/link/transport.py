@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import time
+from contextlib import suppress
 from typing import Protocol
 
 import serial
@@ -57,6 +58,8 @@ class SerialTransport:
             self._serial = serial.Serial(port, baud, timeout=0, write_timeout=_WRITE_SECONDS, exclusive=True)
         except (serial.SerialException, OSError, ValueError) as error:
             raise _cannot_open(port, error) from None
+        with suppress(AttributeError, NotImplementedError, ValueError):  # where port and system know of it
+            self._serial.set_low_latency_mode(True)  # FTDI chips hold short answers back for 16 ms otherwise
 
     def write(self, data: bytes) -> None:
         """Send bytes.
