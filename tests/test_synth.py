@@ -7,18 +7,13 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from gen.cli.common import fitted
-from gen.compiler import compile_model
-from gen.emit import TOP, emit_core
+from gen.emit import TOP
 from gen.errors import InputError
 from gen.estimate import block_ram, estimate, nearest_smaller, rooms, same_bytes
-from gen.implement import Implementation, implement
+from gen.implement import Implementation
 from gen.nextpnr import HARNESS, LINK, harness, median_fmax, place_and_route, read_route
-from gen.randommodel import random_model, random_rows
-from gen.session import Session
 from gen.synth import Cells, Netlist, check_mapping, part, read_netlist, synthesise
 from gen.synth import _hoist_contents as hoist_contents
 from gen.tools import Job, ToolFailed, run, run_all
@@ -27,7 +22,6 @@ from hw.core import memory_shapes
 from hw.memory import TensorMemory
 from hw.pe_array import PEArray
 from hw.verilog import to_verilog
-from sim import reference
 from sim.ecp5 import CELLS
 from sim.verilate import lint
 
@@ -268,25 +262,3 @@ def test_small_array_through_yosys_and_nextpnr(tmp_path: Path):
     assert first.fmax_mhz > 80 and again.fmax_mhz > 80 and (first.seed, again.seed) == (1, 2)
     assert first.used["MULT18X18D"] == 8
     assert first.critical.delay_ns == pytest.approx(1000 / first.fmax_mhz, rel=0.02)
-
-
-@pytest.mark.slow
-def test_netlist_of_a_core_computes_what_the_golden_model_does(tmp_path: Path):
-    """Down to the ECP5 cells: block RAM contents, multiplier blocks, everything Yosys made of the Verilog."""
-    model = random_model(hidden=8, heads=2, ffn=16, tokens=6, classes=3, pixels=4)
-    config = fitted(model, preset("tiny"))
-    image = compile_model(model, config)
-    verilog = emit_core(config, dict(image.memories))
-    result = implement(
-        verilog, config, tmp_path, top=TOP, part=part("lfe5u-85f"), extra="write_verilog -noattr cells.v"
-    )
-    assert result.problems == []
-    guess = estimate(config)
-    assert guess.multipliers == result.cells.multipliers
-    assert guess.block_ram == pytest.approx(result.cells.block_ram, abs=2)
-    assert guess.lut_sites == pytest.approx(result.cells.lut_sites, rel=0.15)
-    cells = CELLS.read_text() + (tmp_path / "cells.v").read_text()
-    with Session(image, cells, top=TOP, load=False) as session:
-        for tokens in (6, 6, 3, 1):
-            x = random_rows(model, tokens, tokens)
-            assert np.array_equal(session.run(x), reference.forward(model, x)["output"])
