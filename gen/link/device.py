@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -24,13 +23,13 @@ from gen.emit import images_hash
 from gen.errors import InputError
 from gen.image import Image
 from gen.link.connection import Busy, Connection, SessionLost
-from gen.link.errors import BoardReset, CoreStalled, NotABoard, SelfTestFailed, WrongBoard
+from gen.link.errors import BoardReset, CoreStalled, SelfTestFailed, WrongBoard
+from gen.link.identity import Identity, Measured, identify
 from gen.link.transport import SerialTransport, Transport
 from gen.manifest import Design, open_design
 from gen.randommodel import random_rows
-from hw.config import CoreConfig
 from hw.link.protocol import MAX_PAYLOAD
-from hw.registers import ID, MAP_REVISION, REGISTERS, config_of, hash64, register
+from hw.registers import REGISTERS, hash64, register
 from sim.golden import IntArray
 from sim.reference import forward
 
@@ -44,42 +43,6 @@ _TIMEOUT, _TIMEOUT_SIMULATED = 0.25, 10.0
 _ECHOES = 4  # of a self-test
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """What a board says it is."""
-
-    version: str
-    config: CoreConfig
-    clock_hz: int
-    baud: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One call of :meth:`Device.run_all`, by the board's own counters."""
-
-    inputs: int
-    cycles: int
-    """Clock cycles from the first byte sent to the last result fetched: what the link makes of it."""
-    core_cycles: int
-    """Of these, the cycles with a pass in flight: what the core makes of it."""
-    clock_hz: int
-    bytes_sent: int
-    bytes_received: int
-    repeated: int
-    """Requests sent again."""
-
-    @property
-    def link_rate(self) -> float:
-        """Results a second, link included."""
-        return self.inputs * self.clock_hz / max(self.cycles, 1)
-
-    @property
-    def core_rate(self) -> float:
-        """Results a second of the core alone, fed from the link's buffer."""
-        return self.inputs * self.clock_hz / max(self.core_cycles, 1)
 
 
 def model_hash(image: Image) -> int:
@@ -289,30 +252,9 @@ class Device:
 
     def _open(self) -> Identity:
         self._link.open()
-        values = self._link.read(0, len(REGISTERS))
-        known = {reg.name: value for reg, value in zip(REGISTERS, values, strict=True)}
-        if known["ID"] != ID:
-            raise NotABoard(
-                f"{self.name}: answers, but is no rtlformer core (ID {known['ID']:08x}); flash an rtlformer bitstream"
-            )
-        version = register("VERSION")
-        if (revision := known["VERSION"] >> version["map"].lsb) != MAP_REVISION:
-            raise NotABoard(
-                f"{self.name}: the board's registers are of revision {revision}, this version knows {MAP_REVISION}; "
-                "flash it with this version"
-            )
-        try:
-            config = config_of(known.__getitem__)
-        except ValueError as error:
-            raise NotABoard(f"{self.name}: the board's registers make no sense: {error}; flash it again") from None
-        numbers = (known["VERSION"] >> version[part].lsb & 0xFF for part in ("major", "minor", "patch"))
+        identity = identify(self.name, self._link.read(0, len(REGISTERS)), self._link.hello)
         self._reset()
-        return Identity(
-            version=".".join(map(str, numbers)),
-            config=config,
-            clock_hz=self._link.hello["clock_hz"],
-            baud=self._link.hello["baud"],
-        )
+        return identity
 
     def _reset(self, *, clear: bool = False) -> None:
         control = register("CONTROL")
@@ -321,13 +263,11 @@ class Device:
     def _counters(self) -> dict[str, int]:
         regs = [reg for reg in REGISTERS if reg.name in _COUNTERS or reg.name.startswith("BUSY_")]
         first, last = regs[0].index, regs[-1].index
-        while True:
-            values = dict(
-                zip((reg.name for reg in REGISTERS[first:]), self._link.read(first, last - first + 1), strict=False)
-            )
+        high, values = None, {"CYCLES_HI": -1}
+        while high != values["CYCLES_HI"]:  # high, low, high: no carry in between
             high = self._link.read(register("CYCLES_HI").index, 1)[0]
-            if high == values["CYCLES_HI"]:
-                break
+            read = self._link.read(first, last - first + 1)
+            values = dict(zip((reg.name for reg in REGISTERS[first:]), read, strict=False))
         cycles = values.pop("CYCLES_HI") << 32 | values.pop("CYCLES_LO")
         return {**values, "CYCLES": cycles}
 
