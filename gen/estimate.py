@@ -13,16 +13,14 @@ from dataclasses import dataclass, replace
 
 from gen.synth import Cells, Part
 from hw.config import CoreConfig
-from hw.core import memory_shapes
-from hw.memory import _bank_depths as bank_depths
+from hw.core import USED_BITS, memory_shapes
+from hw.memory import bank_depths, banks
 from hw.pe_array import ACC_BITS
 
 __all__ = ["Room", "block_ram", "estimate", "nearest_smaller", "rooms", "same_bytes"]
 
 _WIDTHS = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 """Depth and width of the forms of a DP16KD."""
-_USED_BITS = {"channel": 55, "norm": 48, "head": 44}
-"""Of a 64-bit parameter word; synthesis drops the reserved ones."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +73,26 @@ def _blocks(depth: int, width: int, granularity: int, form: tuple[int, int]) -> 
 
 def _memories(config: CoreConfig) -> Cells:
 
-    blocks = lut4 = ff = 0
+    blocks = lut4 = ff = lut_ram = 0
     for name, (words, lanes, granularity) in memory_shapes(config).items():
-        used = _USED_BITS.get(name, granularity)
-        banks = len(bank_depths(words))
-        blocks += block_ram(words, lanes * used, used)
-        ff += lanes * used * banks
-        lut4 += lanes * used * (banks - 1)
+        used = USED_BITS.get(name, granularity)
+        found = banks(words, lanes, used, dense=config.dense)
+        for bank in found:
+            width = lanes * bank.bits
+            if bank.style == "distributed":
+                lut_ram += -(-bank.words // 16) * -(-width // 4)
+                ff += width
+                lut4 += width * -(-bank.words // 16) // 3  # what selects one of sixteen words each, measured
+            else:
+                blocks += block_ram(bank.words, width, bank.bits)
+        whole = sum(1 for number, bank in enumerate(found) if number == 0 or bank.start)
+        lut4 += lanes * used * (whole - 1)
+        ff += lanes * used  # of writes
     if config.gelu == "table":
         blocks += config.lanes * block_ram(config.tables * 512, 8, 8)
     else:
         blocks += block_ram(config.tables, 64, 64)
-    return Cells(lut4=lut4, ff=ff, block_ram=blocks)
+    return Cells(lut4=lut4, ff=ff, block_ram=blocks, lut_ram=lut_ram)
 
 
 def _array(config: CoreConfig) -> Cells:

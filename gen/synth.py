@@ -15,7 +15,8 @@ from gen.errors import InputError
 from gen.outreg import merge_output_registers, unregistered_cells
 from gen.tools import Job, ToolFailed, run
 from hw.config import CoreConfig
-from hw.core import memory_shapes
+from hw.core import USED_BITS, memory_shapes
+from hw.memory import banks
 
 __all__ = ["PARTS", "Cells", "Netlist", "Part", "check_mapping", "part", "synthesise"]
 
@@ -225,19 +226,21 @@ def read_netlist(path: Path, top: str) -> Netlist:
 def check_mapping(netlist: Netlist, config: CoreConfig) -> list[str]:
     """What is wrong with how a core was mapped, a sentence each; nothing if all is well.
 
-    Every multiplier of the array must be a DSP block, every tensor memory block RAM and nothing else; every block RAM
-    must be read through its output register, every DSP block have its input and output registers.
+    Every multiplier of the array must be a DSP block, every tensor memory block RAM and nothing else (of a dense
+    configuration, where :func:`hw.memory.banks` says so); every block RAM must be read through its output register,
+    every DSP block have its input and output registers.
     """
     wrong = []
     array = sum(1 for n, t in netlist.types.items() if t == "MULT18X18D" and netlist.module_of(n, 1) == "pe_array")
     if array != config.macs:
         wrong.append(f"the array has {config.macs} multipliers and {array} of them are DSP blocks")
-    for name in memory_shapes(config):
+    for name, (words, lanes, granularity) in memory_shapes(config).items():
+        styles = {b.style for b in banks(words, lanes, USED_BITS.get(name, granularity), dense=config.dense)}
         module = f"memory_{name}"
         inside = Counter(kind for cell, kind in netlist.types.items() if netlist.module_of(cell, 1) == module)
-        if not inside["DP16KD"]:
+        if "block" in styles and not inside["DP16KD"]:
             wrong.append(f"memory {name} is not in block RAM")
-        if inside["TRELLIS_DPR16X4"]:
+        if "distributed" not in styles and inside["TRELLIS_DPR16X4"]:
             wrong.append(f"memory {name} is partly in LUTs ({inside['TRELLIS_DPR16X4']} TRELLIS_DPR16X4)")
     for name in sorted(netlist.unregistered):
         wrong.append(f"{name} ({netlist.types[name]}) is used without its registers")

@@ -58,6 +58,8 @@ class CoreConfig:
     """TABLE: activation tables."""
     program_words: int = 512
     """PROG: 64 bits each."""
+    dense: bool = False
+    """Fewest block RAMs, at the cost of LUTs and clock rate: for the smallest parts."""
 
     def __post_init__(self) -> None:
         def check(ok: bool, rule: str, value: object) -> None:
@@ -65,7 +67,7 @@ class CoreConfig:
                 raise ValueError(f"{rule}, not {value!r}")
 
         for name, value in asdict(self).items():
-            if name not in ("exp", "gelu"):
+            if name not in ("exp", "gelu", "dense"):
                 check(isinstance(value, int) and value > 0, f"{name} must be a positive integer", value)
         for name in ("rows", "cols", "depth", "drain_columns"):
             value = getattr(self, name)
@@ -87,6 +89,7 @@ class CoreConfig:
         check(self.slots in (2, 4, 8), "slots must be 2, 4 or 8", self.slots)
         check(self.max_tokens <= 1024, "max_tokens must be at most 1024", self.max_tokens)
         check(self.max_hidden <= 1024, "max_hidden must be at most 1024", self.max_hidden)
+        check(isinstance(self.dense, bool), "dense must be true or false", self.dense)
         check(self.exp in ("base2", "ibert"), "exp must be base2 or ibert", self.exp)
         check(self.gelu in ("table", "ibert"), "gelu must be table or ibert", self.gelu)
         check(self.tables <= 64, "tables must be at most 64", self.tables)
@@ -142,6 +145,10 @@ PRESETS: dict[str, CoreConfig] = {
     # The smallest array, for the smallest parts.
     "tiny": CoreConfig(rows=2, cols=2, depth=4, max_tokens=32, max_hidden=256, weight_words=16384, act_words=2048,
                        kv_words=2048, residual_words=2048),
+    # 8 MACs, memories cut to the digits ViT: fits an ECP5-25F with its host link.
+    "small": CoreConfig(rows=1, cols=2, depth=4, max_tokens=17, max_hidden=64, dense=True, weight_words=12400,
+                        act_words=1665, kv_words=304, residual_words=2186, channel_words=1226, norm_words=320,
+                        head_words=8, tables=2, program_words=176),
     # One row: every multiplier busy on a matrix-vector product.
     "decode": CoreConfig(rows=1, cols=16, depth=8, drain_columns=4, max_tokens=64, max_hidden=256, act_words=2048),
     # 1024 MACs, to stand beside published ASIC cores.

@@ -31,10 +31,13 @@ from .sequencer import Sequencer
 from .softmax import SoftmaxEngine
 from .store import StoreEngine
 
-__all__ = ["TransformerCore", "BUSY_BITS", "memory_shapes"]
+__all__ = ["TransformerCore", "BUSY_BITS", "USED_BITS", "memory_shapes"]
 
 BUSY_BITS = ("sequencer", "feeder", "drain", "softmax", "norm", "store", "loader", "macs")
 """Meaning of each bit of the core's ``busy`` output; "macs" is high in cycles that feed the array."""
+
+USED_BITS = {"channel": 54, "norm": 48, "head": 44}
+"""Bits of a lane that mean something, in memories where not all do."""
 
 _SEMAPHORES = 12
 
@@ -123,7 +126,14 @@ class TransformerCore(wiring.Component):
         memories: dict[str, TensorMemory] = {}
         for name, (words, write_lanes, granularity) in memory_shapes(config).items():
             init = self.images.get(image_of[name], []) if name in image_of else []
-            memories[name] = TensorMemory(depth=words, lanes=write_lanes, granularity=granularity, init=init)
+            memories[name] = TensorMemory(
+                depth=words,
+                lanes=write_lanes,
+                granularity=granularity,
+                used=USED_BITS.get(name),
+                dense=config.dense,
+                init=init,
+            )
             m.submodules[f"memory_{name}"] = memories[name]
 
         # --- lengths: constant while work is in flight

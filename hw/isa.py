@@ -249,11 +249,11 @@ WORDS = {Opcode.END: 1, Opcode.LOOP: 1, Opcode.ARRAY: 7, Opcode.SOFTMAX: 2, Opco
 class ChannelParameters(data.Struct):
     """One output channel in CHAN (64 bits)."""
 
-    bias: signed(32)
+    bias: signed(31)
     mult: unsigned(16)
     shift: unsigned(6)
     bank: unsigned(1)
-    reserved: unsigned(9)
+    reserved: unsigned(10)
 
 
 class NormParameters(data.Struct):

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: SHL-2.1
 """On-chip memory with a registered output, in banks that map to block RAM without a multiplexer before the register."""
 
-from amaranth.hdl import Array, Module, Signal, unsigned
+from dataclasses import dataclass
+
+from amaranth.hdl import Array, Cat, Const, Module, Signal, Value, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,9 +16,22 @@ WRITE_LATENCY = 1
 """Cycles by which a write reaches the memory later than a read address given in the same cycle."""
 
 _BANK_SIZES = (16384, 8192, 4096, 2048, 1024, 512)  # depths of an ECP5 block RAM
+_BLOCK_BITS = 18432  # of a block RAM; forms deeper than 2048 words reach only 16384 of them
 
 
-def _bank_depths(depth: int) -> list[int]:
+@dataclass(frozen=True, kw_only=True)
+class Bank:
+    """Words ``start .. start + words - 1`` of a memory, bits ``low .. low + bits - 1`` of each lane."""
+
+    start: int
+    words: int
+    low: int
+    bits: int
+    style: str
+    """Yosys's ram_style: "block", or "distributed" for LUT RAM."""
+
+
+def bank_depths(depth: int) -> list[int]:
     """Split ``depth`` words into block-RAM sized banks, large first, wasting less than the smallest bank."""
     banks = []
     for size in _BANK_SIZES:
@@ -24,6 +39,40 @@ def _bank_depths(depth: int) -> list[int]:
             banks.append(size)
             depth -= size
     return banks + [_BANK_SIZES[-1]] * (depth > 0)
+
+
+def banks(depth: int, lanes: int, granularity: int, *, dense: bool) -> list[Bank]:
+    """The banks of a memory: side by side in address, and, where dense, the last bits of a lane in one of their own.
+
+    Dense: no form deeper than 2048 words, which wastes a ninth of the block; of lanes of nine-bit bytes and one or two
+    bits more, such as 64 = 7 * 9 + 1, those bits of all banks together; and a bank that would not fill half of its
+    blocks in LUT RAM.
+    """
+    if not dense:
+        found, start = [], 0
+        for size in bank_depths(depth):
+            found.append(Bank(start=start, words=min(size, depth - start), low=0, bits=granularity, style="block"))
+            start += size
+        return found
+    sizes, left = [], depth
+    for size in (2048, 1024, 512):
+        while left >= size:
+            sizes.append(size)
+            left -= size
+    blocks = sum(sizes)
+    rest = granularity % 9 if granularity > 9 and blocks >= 4096 else 0  # a block RAM for the rest must be worth it
+    rest = rest if rest < 3 else 0
+    found, start = [], 0
+    for size in sizes:
+        found.append(Bank(start=start, words=size, low=rest, bits=granularity - rest, style="block"))
+        start += size
+    if left:
+        fill = left * lanes * granularity / (-(-lanes * granularity // 36) * _BLOCK_BITS)
+        style = "block" if fill >= 0.5 else "distributed"
+        found.append(Bank(start=start, words=left, low=0, bits=granularity, style=style))
+    if rest:
+        found.append(Bank(start=0, words=blocks, low=0, bits=rest, style="block"))
+    return found
 
 
 class TensorMemory(wiring.Component):
@@ -40,17 +89,32 @@ class TensorMemory(wiring.Component):
         Words.
     lanes, granularity : int
         Write-enable lanes and bits of each.
+    used : int
+        Bits of each lane that are stored, from bit 0; the others read as 0.
+    dense : bool
+        Fewest block RAMs, at the cost of LUTs and some speed; see :func:`banks`.
     init : list of int
         First words' contents; the rest are zero.
     """
 
-    def __init__(self, *, depth: int, lanes: int, granularity: int, init: list[int] | None = None):
+    def __init__(
+        self,
+        *,
+        depth: int,
+        lanes: int,
+        granularity: int,
+        used: int | None = None,
+        dense: bool = False,
+        init: list[int] | None = None,
+    ):
         init = list(init or [])
         if depth < 1:
             raise ValueError(f"Memory depth must be positive, not {depth}")
         if len(init) > depth:
             raise ValueError(f"Initial contents must fit in {depth} words, not {len(init)}")
         self.depth, self.lanes, self.granularity, self.init = depth, lanes, granularity, init
+        self.used = granularity if used is None else used
+        self.banks = banks(depth, lanes, self.used, dense=dense)
         address = range(max(depth, 2))
         width = lanes * granularity
         super().__init__(
@@ -65,42 +129,65 @@ class TensorMemory(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        width = self.lanes * self.granularity
-        banks, start = _bank_depths(self.depth), 0
-        outputs = []
         w_en, w_addr = Signal.like(self.w_en), Signal.like(self.w_addr, reset_less=True)
         w_data = Signal.like(self.w_data, reset_less=True)
-        m.d.sync += [w_en.eq(self.w_en), w_addr.eq(self.w_addr), w_data.eq(self.w_data)]
-        r_bank, w_bank = Signal(range(len(banks) + 1)), Signal(range(len(banks) + 1))
-        for number, size in enumerate(banks):
-            last = number == len(banks) - 1
-            with m.If(self.r_addr >= start):
-                m.d.comb += r_bank.eq(number)
-            with m.If(w_addr >= start):
-                m.d.comb += w_bank.eq(number)
-            rows = min(size, self.depth - start) if last else size
-            contents = self.init[start : start + rows]
+        r_addr = Signal.like(self.r_addr, reset_less=True)
+        m.d.sync += [w_en.eq(self.w_en), w_addr.eq(self.w_addr), w_data.eq(self.w_data), r_addr.eq(self.r_addr)]
+        words: list[list[Value]] = []  # of each bank of whole words its lanes
+        rest: list[Value] = []
+        for number, bank in enumerate(self.banks):
+            is_rest = number > 0 and bank.start == 0
             # no_rw_check: what a read finds in the cycle of a write to its word is left open, which saves a bypass.
             mem = memory.Memory(
-                shape=unsigned(width), depth=max(rows, 2), init=contents, attrs={"ram_style": "block", "no_rw_check": 1}
+                shape=unsigned(self.lanes * bank.bits),
+                depth=max(bank.words, 2),
+                init=[self._stored(word, bank) for word in self.init[bank.start : bank.start + bank.words]],
+                attrs={"ram_style": bank.style, "no_rw_check": 1},
             )
-            m.submodules[f"bank{number}"] = mem
-            read = mem.read_port()
-            write = mem.write_port(granularity=self.granularity)
-            m.d.comb += [
-                read.addr.eq(self.r_addr - start),
-                write.addr.eq(w_addr - start),
-                write.data.eq(w_data),
-                write.en.eq(w_en & (w_bank == number).replicate(self.lanes)),
+            m.submodules["rest" if is_rest else f"bank{number}"] = mem
+            write = mem.write_port(granularity=bank.bits)
+            here = (w_addr >= bank.start) & (w_addr < bank.start + bank.words)
+            lanes = [
+                w_data.word_select(n, self.granularity)[bank.low : bank.low + bank.bits] for n in range(self.lanes)
             ]
-            registered = Signal(width, name=f"bank{number}_data", reset_less=True)
-            m.d.sync += registered.eq(read.data)
-            outputs.append(registered)
-            start += size
-        if len(outputs) == 1:
-            m.d.comb += self.r_data.eq(outputs[0])
+            m.d.comb += [
+                write.addr.eq(w_addr - bank.start),
+                write.data.eq(Cat(lanes)),
+                write.en.eq(w_en & here.replicate(self.lanes)),
+            ]
+            if bank.style == "block":
+                read = mem.read_port()
+                m.d.comb += read.addr.eq(self.r_addr - bank.start)
+            else:  # LUT RAM reads without a clock: here the address is registered
+                read = mem.read_port(domain="comb")
+                m.d.comb += read.addr.eq(r_addr - bank.start)
+            out = Signal(self.lanes * bank.bits, name=f"{'rest' if is_rest else f'bank{number}'}_data", reset_less=True)
+            m.d.sync += out.eq(read.data)
+            parts = [out.word_select(n, bank.bits) for n in range(self.lanes)]
+            if is_rest:
+                rest = parts
+            else:
+                words.append(parts)
+        unused = Const(0, self.granularity - self.used)
+        choices = []
+        for bank, parts in zip(self.banks, words, strict=False):
+            whole = [Cat(rest[n][: bank.low], part) for n, part in enumerate(parts)] if bank.low else parts
+            choices.append(Cat(Cat(lane, unused) for lane in whole))
+        if len(choices) == 1:
+            m.d.comb += self.r_data.eq(choices[0])
         else:
+            r_bank = Signal(range(len(choices)))
+            for number, bank in enumerate(self.banks[: len(choices)]):
+                with m.If(self.r_addr >= bank.start):
+                    m.d.comb += r_bank.eq(number)
             select = [Signal.like(r_bank, name=f"select{i}", reset_less=True) for i in range(READ_LATENCY)]
             m.d.sync += [select[0].eq(r_bank), select[1].eq(select[0])]
-            m.d.comb += self.r_data.eq(Array(outputs)[select[1]])
+            m.d.comb += self.r_data.eq(Array(choices)[select[1]])
         return m
+
+    def _stored(self, word: int, bank: Bank) -> int:
+        """The bits of an initial word that ``bank`` holds."""
+        mask = (1 << bank.bits) - 1
+        return sum(
+            ((word >> (lane * self.granularity + bank.low)) & mask) << lane * bank.bits for lane in range(self.lanes)
+        )

@@ -50,16 +50,16 @@ class Channels(Memory):
 
     def __init__(self, columns: int):
         draw, shape = rng(), (PRIME + 2, columns)
-        limit = (1 << 31) - (1 << 27)
-        self.bias = draw.integers(-limit, limit, shape) >> draw.choice([0, 8, 16, 20, 31], shape)
+        limit = 1 << 30
+        self.bias = draw.integers(-limit, limit, shape) >> draw.choice([0, 8, 16, 20, 30], shape)
         self.mult = draw.integers(0, 1 << 16, shape)
         self.shift = np.where(draw.random(shape) < 0.8, draw.integers(18, 34, shape), draw.integers(1, 64, shape))
         self.bank = draw.integers(0, 2, shape)
-        fields = zip(self.bias & 0xFFFFFFFF, self.mult, self.shift, self.bank, strict=True)
+        fields = zip(self.bias & 0x7FFFFFFF, self.mult, self.shift, self.bank, strict=True)
         packed = [
-            b | (m << 32) | (s << 48) | (k << 54) for b, m, s, k in ([x.astype(object) for x in f] for f in fields)
+            b | (m << 31) | (s << 47) | (k << 53) for b, m, s, k in ([x.astype(object) for x in f] for f in fields)
         ]
-        assert [f.offset for _, f in isa.ChannelParameters.as_shape()] == [0, 32, 48, 54, 55]
+        assert [f.offset for _, f in isa.ChannelParameters.as_shape()] == [0, 31, 47, 53, 54]
         self.words = [sum(int(v) << (64 * p) for p, v in enumerate(word)) for word in packed]
 
 
