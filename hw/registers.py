@@ -145,6 +145,7 @@ REGISTERS: tuple[Register, ...] = _place(0, [
         Field(name="gelu", lsb=4, width=4, reset="gelu", doc="0 table, 1 ibert"),
         Field(name="slots", lsb=8, width=8, reset="slots", doc="row blocks in the score and probability rings"),
         Field(name="tables", lsb=16, width=8, reset="tables", doc="activation tables"),
+        Field(name="dense", lsb=24, width=1, reset="dense", doc="memories in the fewest block RAMs"),
     )),
     _capacity("weight_words", "Capacity of W, in words of cols * depth bytes."),
     _capacity("act_words", "Capacity of ACT, in words of rows * depth bytes."),
@@ -229,6 +230,7 @@ def facts(config: CoreConfig, model_hash: int = 0) -> dict[str, int]:
     return numbers | {
         "exp": _EXP.index(config.exp),
         "gelu": _GELU.index(config.gelu),
+        "dense": int(config.dense),
         "config_hash_lo": config_hash & 0xFFFFFFFF,
         "config_hash_hi": config_hash >> 32,
         "model_hash_lo": model_hash & 0xFFFFFFFF,
@@ -272,6 +274,7 @@ def config_of(read: Callable[[str], int]) -> CoreConfig:
         exp=_EXP[exp],
         gelu=_GELU[gelu],
         tables=get("KERNELS", "tables"),
+        dense=bool(get("KERNELS", "dense")),
         **{name: read(name.upper()) for name in _WORDS},
     )
     told = read("CONFIG_HASH_HI") << 32 | read("CONFIG_HASH_LO")

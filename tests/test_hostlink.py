@@ -20,6 +20,11 @@ def test_fifo(source_stall, sink_stall):
     run_cocotb(WordFifo(depth=16), "sim.tb.tb_fifo", depth=16, source_stall=source_stall, sink_stall=sink_stall)
 
 
+def test_dense_fifo():
+    stalls = {"source_stall": 0.5, "sink_stall": 0.5}
+    run_cocotb(WordFifo(depth=16, dense=True), "sim.tb.tb_fifo", depth=16, **stalls)
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="depth must be a power of two, at least 2, not 24"):
         WordFifo(depth=24)

@@ -321,14 +321,15 @@ class Device:
     ) -> None:
         """Results of inputs of one length, appended to ``results``.
 
-        A pass is requested once its whole input is with the board, so that ACTIVE_CYCLES has no waiting for the link.
+        A pass is requested once its whole input is with the board and its result has room there, so that ACTIVE_CYCLES
+        has no waiting for the link.
         """
         link, each = self._link, image.output_words(tokens)
         data = np.concatenate(packets).astype("<u8").tobytes()
         ends = np.cumsum([8 * len(packet) for packet in packets])
         pushed = requested = 0
         arrived = bytearray()
-        left = len(packets)
+        left, room = len(packets), max(1, link.hello["result_words"] // each)
         link.write((register("SEQ_LEN").index, tokens))
         deadline = self._transport.clock() + self._stall
         while left:
@@ -340,11 +341,12 @@ class Device:
                     pushed, moved = pushed + len(part), True
                 except Busy:
                     pass
-                whole = int(np.searchsorted(ends, pushed, side="right"))
-                if whole > requested:
-                    link.write((register("PASSES").index, whole - requested))
-                    requested = whole
-            if requested > len(packets) - left:
+            done = len(packets) - left
+            granted = min(int(np.searchsorted(ends, pushed, side="right")), done + room)
+            if granted > requested:
+                link.write((register("PASSES").index, granted - requested))
+                requested = granted
+            if requested > done:
                 words = link.pull(left * each - len(arrived) // 8)
                 arrived += words
                 moved |= bool(words)

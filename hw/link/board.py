@@ -52,7 +52,8 @@ class BoardCore(wiring.Component):
     ):
         self.config, self._clock_hz = config, clock_hz
         self._core = HostedCore(config, images, model_hash=model_hash, core_module=core_module)
-        self._link = HostLink(clock_hz=clock_hz, baud=baud)
+        buffers = {"input_words": 128, "result_words": 16} if config.dense else {}
+        self._link = HostLink(clock_hz=clock_hz, baud=baud, dense=config.dense, **buffers)
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "leds": Out(len(LEDS))})
 
     def elaborate(self, platform):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: SHL-2.1
-"""A queue of stream words in block RAM."""
+"""A queue of stream words in memory."""
 
 from amaranth.hdl import Cat, Module, Signal, unsigned
 from amaranth.lib import stream, wiring
@@ -18,6 +18,8 @@ class WordFifo(wiring.Component):
     ----------
     depth : int
         A power of two.
+    dense : bool
+        See :class:`hw.memory.TensorMemory`: up to 256 words then take LUT RAM in place of block RAM.
 
     Ports
     -----
@@ -31,10 +33,10 @@ class WordFifo(wiring.Component):
         If ``depth`` is no power of two.
     """
 
-    def __init__(self, *, depth: int):
+    def __init__(self, *, depth: int, dense: bool = False):
         if depth < 2 or depth.bit_count() != 1:
             raise ValueError(f"depth must be a power of two, at least 2, not {depth}")
-        self.depth = depth
+        self.depth, self._dense = depth, dense
         super().__init__(
             {
                 "i": In(stream.Signature(unsigned(64))),
@@ -46,7 +48,7 @@ class WordFifo(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = TensorMemory(depth=self.depth, lanes=1, granularity=64)
+        m.submodules.memory = memory = TensorMemory(depth=self.depth, lanes=1, granularity=64, dense=self._dense)
         count, open_ = Signal(range(self.depth + 1)), Signal(init=1)
         readable = Signal(range(self.depth + 1))
         write, read = Signal(exact_log2(self.depth)), Signal(exact_log2(self.depth))

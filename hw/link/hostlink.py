@@ -29,7 +29,9 @@ class HostLink(wiring.Component):
     clock_hz, baud : int
         Of the clock and of the line.
     input_words, result_words : int
-        Words of the buffers, powers of two, at least MAX_PAYLOAD / 8.
+        Words of the buffers: powers of two, and a whole payload for inputs.
+    dense : bool
+        The buffers, if small, in LUT RAM.
 
     Ports
     -----
@@ -48,10 +50,12 @@ class HostLink(wiring.Component):
         If a parameter breaks its rule.
     """
 
-    def __init__(self, *, clock_hz: int, baud: int, input_words: int = 512, result_words: int = 512):
-        for name, words in (("input_words", input_words), ("result_words", result_words)):
-            if words * 8 < MAX_PAYLOAD:
-                raise ValueError(f"{name} must be at least {MAX_PAYLOAD // 8}, not {words}")
+    def __init__(
+        self, *, clock_hz: int, baud: int, input_words: int = 512, result_words: int = 512, dense: bool = False
+    ):
+        if input_words * 8 < MAX_PAYLOAD:
+            raise ValueError(f"input_words must be at least {MAX_PAYLOAD // 8}, not {input_words}")
+        self._dense = dense
         self._rates = {"clock_hz": clock_hz, "baud": baud}
         self._depths = {"input_words": input_words, "result_words": result_words}
         super().__init__(
@@ -74,8 +78,8 @@ class HostLink(wiring.Component):
         m.submodules.transmitter = transmitter = UartTransmitter(**self._rates)
         m.submodules.requests = requests = RequestReceiver()
         m.submodules.sender = sender = AnswerSender()
-        m.submodules.inputs = inputs = WordFifo(depth=self._depths["input_words"])
-        m.submodules.results = results = WordFifo(depth=self._depths["result_words"])
+        m.submodules.inputs = inputs = WordFifo(depth=self._depths["input_words"], dense=self._dense)
+        m.submodules.results = results = WordFifo(depth=self._depths["result_words"], dense=self._dense)
         m.submodules.answer = answer = TensorMemory(depth=BUFFER, lanes=1, granularity=8)
         wiring.connect(m, sender.o, transmitter.i)
         wiring.connect(m, inputs.o, wiring.flipped(self.o))
