@@ -155,6 +155,20 @@ def test_a_program_for_another_configuration_is_refused(board):
         assert device.run(inputs()[0]).tolist() == golden()[0]
 
 
+def test_a_dense_board():
+    """With the small buffers of a small part: results wait for their turn, one or two at a time."""
+    dense = replace(config(), dense=True)
+    own = compile_model(model(), dense)
+    images = {target: list(words) for target, words in own.memories.items()}
+    verilog = to_verilog(BoardCore(dense, images, model_hash=model_hash(own), **RATES), name=TOP)
+    with SimulatedBoard(verilog, top=TOP, **RATES) as board, Device(DirectLine(board), **SHORT) as device:
+        assert device.identity.config == dense
+        assert device.load(own) is False
+        assert lists(device.run_all(inputs())) == golden()
+        with pytest.raises(WrongBoard):
+            device.load(image())
+
+
 def test_what_is_no_core_is_refused():
     with (
         SimulatedBoard(to_verilog(Loopback()), **RATES) as other,

@@ -21,7 +21,7 @@ class SessionLost(LinkError):
     """The board knows our session no more: it was reset, or another host has opened one. Not all may have been done."""
 
 
-class Busy(Exception):
+class Busy(LinkError):
     """The board has no room now; nothing was done."""
 
 
@@ -144,7 +144,7 @@ class Connection:
             )
         self._session, self._sequence = answer.session, answer.sequence
         if answer.status == Status.BUSY.value:
-            raise Busy
+            raise Busy(f"{self.name}: the board has no room for a request now; run again")
         if answer.status != Status.OK.value:
             raise Refused(f"{self.name}: the board refused a request ({answer}); flash it with this version")
         return answer.payload

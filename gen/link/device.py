@@ -22,7 +22,7 @@ import numpy.typing as npt
 from gen.emit import images_hash
 from gen.errors import InputError
 from gen.image import Image
-from gen.link.connection import Busy, Connection, SessionLost
+from gen.link.connection import Connection, SessionLost
 from gen.link.errors import BoardReset, CoreStalled, SelfTestFailed, WrongBoard
 from gen.link.identity import Identity, Measured, identify
 from gen.link.transport import SerialTransport, Transport
@@ -92,6 +92,7 @@ class Device:
         self._link = Connection(self._transport, name=self.name, baud=baud, timeout=timeout, retries=retries)
         self._stall = 20 * timeout if stall is None else stall
         self._image: Image | None = None
+        self._room = 0  # words that the input buffer takes at least
         self.measured: Measured | None = None
         try:
             self.identity = self._attempt(self._open)
@@ -257,7 +258,7 @@ class Device:
         return identity
 
     def _reset(self, *, clear: bool = False) -> None:
-        control = register("CONTROL")
+        control, self._room = register("CONTROL"), 0
         self._link.write((control.index, control["reset"].mask | control["clear"].mask * clear))
 
     def _counters(self) -> dict[str, int]:
@@ -287,28 +288,25 @@ class Device:
         self._link.write((low, 0), (high, 0))
         self._reset()
         data = np.concatenate(image.load_packets()).astype("<u8").tobytes()
-        for start in range(0, len(data), MAX_PAYLOAD):
-            self._patiently(lambda start=start: self._link.push(data[start : start + MAX_PAYLOAD]), "takes no program")
-            if progress:
-                progress(min(start + MAX_PAYLOAD, len(data)), len(data))
-        self._patiently(self._drained, "takes no program")
+        pushed, patience = 0, _Patience(self._transport.clock, self._stall)
+        while pushed < len(data) or self._link.push(b"") < self._link.hello["input_words"]:  # all is in the memories
+            before, pushed = pushed, self._push(data, pushed)
+            if progress and pushed > before:
+                progress(pushed, len(data))
+            if patience.over(pushed > before):
+                raise self._stalled("takes no program")
         self._link.write((low, wanted & 0xFFFFFFFF), (high, wanted >> 32))
         return True
 
-    def _drained(self) -> int:
-        if self._link.push(b"") < self._link.hello["input_words"]:
-            raise Busy
-        return 0
-
-    def _patiently(self, act: Callable[[], int], complaint: str) -> int:
-        """``act`` until it is not Busy; CoreStalled if that takes too long."""
-        deadline = self._transport.clock() + self._stall
-        while True:
-            try:
-                return act()
-            except Busy:
-                if self._transport.clock() > deadline:
-                    raise self._stalled(complaint) from None
+    def _push(self, data: bytes, pushed: int) -> int:
+        """Push what there is room for now of ``data`` from byte ``pushed`` on; returns where the rest begins."""
+        size = min(len(data) - pushed, MAX_PAYLOAD)
+        if size > 8 * self._room:  # room as of the last time; more since then, perhaps
+            self._room = self._link.push(b"")
+            size = min(size, 8 * self._room)
+        if size:
+            self._room = self._link.push(data[pushed : pushed + size])
+        return pushed + size
 
     def _run_group(
         self,
@@ -331,16 +329,10 @@ class Device:
         arrived = bytearray()
         left, room = len(packets), max(1, link.hello["result_words"] // each)
         link.write((register("SEQ_LEN").index, tokens))
-        deadline = self._transport.clock() + self._stall
+        patience = _Patience(self._transport.clock, self._stall)
         while left:
-            moved = False
-            if pushed < len(data):
-                try:
-                    part = data[pushed : pushed + MAX_PAYLOAD]
-                    link.push(part)
-                    pushed, moved = pushed + len(part), True
-                except Busy:
-                    pass
+            before, pushed = pushed, self._push(data, pushed)
+            moved = pushed > before
             done = len(packets) - left
             granted = min(int(np.searchsorted(ends, pushed, side="right")), done + room)
             if granted > requested:
@@ -357,10 +349,7 @@ class Device:
                 left -= 1
                 if progress:
                     progress(len(results), total)
-            now = self._transport.clock()
-            if moved:
-                deadline = now + self._stall
-            elif now > deadline:
+            if patience.over(moved):
                 raise self._stalled(f"gives no result for {left} of {total} inputs")
 
     def _stalled(self, complaint: str) -> CoreStalled:
@@ -372,6 +361,19 @@ class Device:
 
 
 _COUNTERS = ("FRAMES_DONE", "ACTIVE_CYCLES", "CYCLES_LO", "CYCLES_HI")
+
+
+class _Patience:
+    """Runs out when nothing has moved for some seconds."""
+
+    def __init__(self, clock: Callable[[], float], seconds: float):
+        self._clock, self._seconds, self._end = clock, seconds, clock() + seconds
+
+    def over(self, moved: bool) -> bool:
+        now = self._clock()
+        if moved:
+            self._end = now + self._seconds
+        return now > self._end
 
 
 def _is_pseudo_terminal(port: str | Transport) -> bool:
