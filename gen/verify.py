@@ -95,9 +95,10 @@ def verify(
     """
     tell = building or (lambda text: None)
     ladder = Ladder(inputs=len(inputs), tokens=sorted({len(x) for x in inputs}))
-    source = None
+    source, text = None, ""
     if "netlist" in rungs:  # refused or made before anything long is simulated
         source = given_netlist(netlist, design) if netlist else synthesised_netlist(design, tell)
+        text = simulated_netlist(source, cells)
     expected = [reference.forward(design.model, x) for x in inputs]
     ladder.rungs.append(
         Rung(
@@ -112,7 +113,7 @@ def verify(
     below = None
     climbers = {
         "rtl": lambda: _rtl(design, inputs, results, tell, watch),
-        "netlist": lambda: _netlist(design, inputs, results, below, source, cells, tell, watch),
+        "netlist": lambda: _netlist(design, inputs, results, below, source, text, tell, watch),
         "board": lambda: (climb_board(design, inputs, results, tell, watch), None),
     }
     for name, climb in climbers.items():
@@ -145,7 +146,7 @@ def _netlist(
     results: Sequence[IntArray],
     below: _Trace | None,
     netlist: Netlist,
-    cells: str | None,
+    text: str,
     tell: Building,
     watch: Watch | None,
 ) -> tuple[Rung, _Trace]:
@@ -156,7 +157,7 @@ def _netlist(
     )
     rung = Rung(name="netlist", what=what, facts={"cells": count.as_dict(), "netlist": str(netlist.path)})
     tell("building the netlist (minutes for a 4x4x8 array)")
-    trace = _run(design, simulated_netlist(netlist, cells), inputs, results, rung, tell, watch)
+    trace = _run(design, text, inputs, results, rung, tell, watch)
     if below is not None and rung.holds:
         rung.differences += _compare_cycles(trace, below)
         rung.same_cycles = rung.holds

@@ -326,8 +326,14 @@ class Odds(wiring.Component):
         return m
 
 
-SHAPES = [(2, 1, 1), (16, 2, 8), (300, 1, 36), (512, 4, 9), (512, 8, 8), (700, 1, 64), (1024, 2, 16), (2048, 1, 4),
-          (5000, 1, 2), (4096, 3, 1)]  # fmt: skip
+SHAPES = [
+    *((depth, lanes, grain, {}) for depth, lanes, grain in [(2, 1, 1), (16, 2, 8), (300, 1, 36), (512, 4, 9)]),
+    *((depth, lanes, grain, {}) for depth, lanes, grain in [(512, 8, 8), (700, 1, 64), (1024, 2, 16), (2048, 1, 4)]),
+    *((depth, lanes, grain, {}) for depth, lanes, grain in [(5000, 1, 2), (4096, 3, 1)]),
+    (4300, 2, 10, {"dense": True}),  # nine bits, the tenth apart, and the last words in LUT RAM
+    (512, 2, 8, {"used": 7}),
+]
+"""Memories: words, lanes, bits of each, options."""
 PRODUCTS = [(signed(18), signed(18)), (unsigned(17), signed(18)), (signed(9), unsigned(8)), (unsigned(3), unsigned(17))]
 WIDE = [(signed(35), unsigned(16), True), (unsigned(24), signed(18), False)]
 
@@ -337,8 +343,10 @@ class Zoo(wiring.Component):
 
     def __init__(self, contents: list[list[int]]):
         self.parts = {"odds": Odds()}
-        for i, (depth, lanes, granularity) in enumerate(SHAPES):
-            self.parts[f"mem{i}"] = TensorMemory(depth=depth, lanes=lanes, granularity=granularity, init=contents[i])
+        for i, (depth, lanes, grain, options) in enumerate(SHAPES):
+            self.parts[f"mem{i}"] = TensorMemory(
+                depth=depth, lanes=lanes, granularity=grain, init=contents[i], **options
+            )
         self.parts |= {f"mul{i}": Multiplier(a=a, b=b) for i, (a, b) in enumerate(PRODUCTS)}
         self.parts |= {f"wide{i}": WideMultiplier(a=a, b=b, high_dsp=dsp) for i, (a, b, dsp) in enumerate(WIDE)}
         super().__init__(
@@ -365,7 +373,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     random = np.random.default_rng(3)
     contents = [
         [int.from_bytes(random.bytes(8), "little") % (1 << lanes * grain) for _ in range(min(depth, 600))]
-        for depth, lanes, grain in SHAPES
+        for depth, lanes, grain, _ in SHAPES
     ]
     folder = tmp_path_factory.mktemp("zoo")
     verilog = to_verilog(Zoo(contents), name="zoo")
@@ -380,7 +388,7 @@ def stimuli(cycles: int) -> dict[str, np.ndarray]:
     pins = {"rst": random.integers(0, 40, cycles) == 0}
     pins |= {f"odds_{n}": random.integers(0, 1 << w, cycles) for n, w in {"a": 20, "b": 13, "n": 4, "go": 1}.items()}
     pins["odds_stop"] = random.integers(0, 20, cycles) == 0
-    for i, (depth, lanes, _) in enumerate(SHAPES):
+    for i, (depth, lanes, _, _) in enumerate(SHAPES):
         places = random.integers(0, depth, 40)
         write, read = random.choice(places, cycles), random.choice(places, cycles)
         read[1:][read[1:] == write[:-1]] ^= 1  # what a read shows that meets the write before it is undefined

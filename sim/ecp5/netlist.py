@@ -171,7 +171,7 @@ class _Writer:
 
 def _instance(number: int, kind: str, parameters: Mapping, pins: Mapping) -> str:
     """An instance of a model, without the parameters that say nothing: equal instances then share their code."""
-    parameters = {key: value for key, value in parameters.items() if value != 0}
+    parameters = {key: value for key, value in parameters.items() if value or not key.startswith("INITVAL")}
     if kind == "MULT18X18D":
         for pin in ("SOURCEA", "SOURCEB"):
             _require(pins, pin, "1'b0", "an operand shifted in from a neighbour")
