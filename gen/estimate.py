@@ -84,7 +84,7 @@ def _memories(config: CoreConfig) -> Cells:
                 ff += width
                 lut4 += width * -(-bank.words // 16) // 3  # what selects one of sixteen words each, measured
             else:
-                blocks += block_ram(bank.words, width, bank.bits)
+                blocks += min(_blocks(bank.words, width, bank.bits, form) for form in _WIDTHS)
         whole = sum(1 for number, bank in enumerate(found) if number == 0 or bank.start)
         lut4 += lanes * used * (whole - 1)
         ff += lanes * used  # of writes
