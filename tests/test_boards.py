@@ -209,6 +209,7 @@ def test_default_board_holds_the_edge_core():
     assert all(room.fits for room in fit.needs(preset("edge"), board(DEFAULT)))
     assert not all(room.fits for room in fit.needs(preset("large"), board(DEFAULT)))
     assert not all(room.fits for room in fit.needs(preset("edge"), board("ulx3s-25f")))
+    assert list(fit.fitting_presets(board("ulx3s-25f"))) == ["small"]
 
 
 @pytest.fixture
