@@ -87,11 +87,12 @@ class AxiLiteSlave(wiring.Component):
         with m.If(self.s_axil_arvalid & self.s_axil_arready):
             m.d.sync += r_address.eq(self.s_axil_araddr)
 
+        # Of a kind that has just been answered none may begin in that cycle, so both kinds have their turn.
         may_write = addresses & data & ~self.s_axil_bvalid
         may_read = reads & ~self.s_axil_rvalid
         m.d.comb += [
             begin.eq(~active & (may_write | may_read)),
-            begin_write.eq(may_write & (~may_read | ~writing)),  # `writing`: the last one was a write
+            begin_write.eq(may_write),
             w_begun.eq(begin & begin_write),
             r_begun.eq(begin & ~begin_write),
             access.start.eq(begin),

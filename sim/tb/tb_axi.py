@@ -4,6 +4,7 @@
 import logging
 import os
 import random
+from itertools import groupby
 
 import cocotb
 import numpy as np
@@ -20,7 +21,7 @@ from cocotbext.axi import (
 )
 
 from hw.registers import REGISTERS, register
-from sim.tb import CLOCK_NS
+from sim.tb import CLOCK_NS, parameters
 from sim.tb.wrapped import (
     Work,
     field,
@@ -53,15 +54,15 @@ def check_outputs(dut) -> None:
 
 
 class Host:
-    """AXI4-Lite master; pauses on every channel with probability ``stall``."""
+    """AXI4-Lite master; pauses with probability ``stall`` on every channel, on those of answers with ``late``."""
 
-    def __init__(self, dut, stall: float = 0.0):
+    def __init__(self, dut, stall: float = 0.0, late: float | None = None):
         self._master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.aclk, dut.aresetn, False)
-        channels = [self._master.write_if.aw_channel, self._master.write_if.w_channel, self._master.write_if.b_channel]
-        channels += [self._master.read_if.ar_channel, self._master.read_if.r_channel]
-        for channel in channels:
-            if stall:
-                channel.set_pause_generator(pauses(stall))
+        writes, reads = self._master.write_if, self._master.read_if
+        for channel in (writes.aw_channel, writes.w_channel, reads.ar_channel):
+            channel.set_pause_generator(pauses(stall))
+        for channel in (writes.b_channel, reads.r_channel):
+            channel.set_pause_generator(pauses(stall if late is None else late))
 
     async def read(self, offset: int) -> tuple[int, bool]:
         answer = await self._master.read(offset, 4)
@@ -154,6 +155,49 @@ async def raw_accesses(dut):
     await give("aw", addr=base)
     await give("w", data=kept, strb=0xF)
     await take("b", "resp")
+
+
+@cocotb.test()
+async def many_at_once(dut):
+    """Reads and writes that do not wait for one another's answers: each has its own, in order."""
+    quiet()
+    await start(dut)
+    check_outputs(dut)
+    host, constants = Host(dut, 0.3, late=0.95), [reg for reg in REGISTERS if reg.index < register("CONTROL").index]
+    before = [await get(host, name) for name in ("MODEL_HASH_LO", "MODEL_HASH_HI")]
+    written, writes, reads = {}, [], []
+    for _ in range(60):
+        name, value = random.choice(["MODEL_HASH_LO", "MODEL_HASH_HI", "ID"]), random.getrandbits(32)
+        writes.append((name, cocotb.start_soon(host.write(register(name).offset, value))))
+        written[name] = value
+        reg = random.choice(constants)
+        reads.append((reg.name, cocotb.start_soon(host.read(reg.offset))))
+    for name, task in writes:
+        assert await task == (name == "ID")
+    for name, task in reads:
+        assert await task == (parameters()["reset_values"][name], False), name
+    for name, value in zip(("MODEL_HASH_LO", "MODEL_HASH_HI"), before, strict=True):
+        assert await get(host, name) == written[name]
+        await put(host, name, value)
+
+
+@cocotb.test()
+async def reads_pass_writes(dut):
+    """However many writes wait, a read is next but one, and the other way round."""
+    quiet()
+    await start(dut)
+    host, ends = Host(dut), []
+
+    async def access(kind: str) -> None:
+        await (host.read(0) if kind == "read" else host.write(0, 0))
+        ends.append(kind)
+
+    for kind in ("write", "read"):
+        for _ in range(10):
+            cocotb.start_soon(access(kind))
+    while len(ends) < 20:
+        await RisingEdge(dut.aclk)
+    assert max(len(list(run)) for _, run in groupby(ends)) <= 2
 
 
 @cocotb.test()
