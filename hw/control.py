@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: SHL-2.1
 """Control and status registers of a core, as hw/registers.py declares them."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -65,7 +65,7 @@ class ControlBlock(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bus = self.bus
-        live: dict[tuple[str, str], object] = {}  # what fields that are no constants read as
+        live: dict[tuple[str, str], Value] = {}  # what fields that are no constants read as
 
         def writes(name: str) -> Signal:
             strobe = Signal(name=f"write_{name.lower()}")
@@ -176,23 +176,26 @@ class ControlBlock(wiring.Component):
                 m.d.sync += part.eq(bus.w_data)
             live[f"MODEL_HASH_{half}", "value"] = part
 
-        # --- counters; those of events count a cycle or two late
-        def counter(name: str, enable) -> Signal:
+        self._count(m, live, clear, {"FRAMES_DONE": frame, "ACTIVE_CYCLES": active}, busy)
+        self._read(m, live)
+        return m
+
+    def _count(self, m: Module, live: dict, clear: Signal, events: dict[str, Signal], busy: Signal) -> None:
+        """The counters, each up by one in the cycles of its event."""
+
+        def counter(name: str, event: Value) -> Signal:
             count, carry = Signal(self.COUNTER_BITS, name=name.lower()), Signal(name=f"carry_{name.lower()}")
-            m.d.sync += Cat(count, carry).eq(count + enable)
+            m.d.sync += Cat(count, carry).eq(count + event)
             with m.If(clear):
                 m.d.sync += [count.eq(0), carry.eq(0)]
             live[name, "value"] = count
             return carry
 
         counter("CYCLES_HI", counter("CYCLES_LO", Const(1)))  # one step behind: the carry is a register
-        counter("FRAMES_DONE", frame)
-        counter("ACTIVE_CYCLES", active)
+        for name, event in events.items():
+            counter(name, event)
         for bit, name in enumerate(BUSY_BITS):
             counter(f"BUSY_{name.upper()}", busy[bit])
-
-        self._read(m, live)
-        return m
 
     def _read(self, m: Module, live: dict) -> None:
         """The read multiplexer, in two steps with a register after each."""

@@ -31,6 +31,8 @@ STREAM_BASE = 0x200
 QUEUE_WORDS = 32
 """Words of each queue behind :data:`STREAM_REGISTERS`."""
 
+_NUMBERS = ("rows", "cols", "depth", "slots", "max_tokens", "max_hidden", "tables")
+_WORDS = tuple(f"{m}_words" for m in ("weight", "act", "kv", "residual", "channel", "norm", "head", "program"))
 _EXP = ("base2", "ibert")
 _GELU = ("table", "ibert")
 
@@ -236,10 +238,6 @@ def facts(config: CoreConfig, model_hash: int = 0) -> dict[str, int]:
         "model_hash_lo": model_hash & 0xFFFFFFFF,
         "model_hash_hi": model_hash >> 32,
     }
-
-
-_NUMBERS = ("rows", "cols", "depth", "slots", "max_tokens", "max_hidden", "tables")
-_WORDS = tuple(f"{m}_words" for m in ("weight", "act", "kv", "residual", "channel", "norm", "head", "program"))
 
 
 def reset_value(reg: Register, known: dict[str, int]) -> int:
