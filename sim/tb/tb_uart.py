@@ -114,7 +114,7 @@ async def a_low_stop_bit_is_an_error(dut):
 
 @cocotb.test()
 async def transmits(dut):
-    """Read at the middle of each bit; the rate of a whole run is exact to a tenth of a percent and two cycles a byte."""
+    """Read at the middle of each bit; over a whole run the rate is right to 0.1 % and two cycles a byte."""
     await begin(dut)
     source = StreamSource(dut, "i", stall=0.0)
     data = list(random.randbytes(50))
