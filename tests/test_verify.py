@@ -117,7 +117,7 @@ def test_a_netlist_is_made_once(design: Design, tmp_path: Path, monkeypatch: pyt
     assert sorted(path.name for path in first.path.parent.iterdir()) == ["netlist.json"]
     other = synthesised_netlist(replace(design, verilog=design.verilog + "\n"))
     assert other.path != first.path and len(made) == 2
-    assert any("def merge_output_registers" in text for text in verifynetlist._recipe())
+    assert any("def synthesise" in text for text in verifynetlist._recipe())
     monkeypatch.setattr(verifynetlist, "_recipe", lambda: ["another"])
     assert synthesised_netlist(design).path not in (first.path, other.path) and len(made) == 3
 
@@ -139,20 +139,25 @@ def test_wrong_verilog_breaks_the_rung_rtl(design: Design, inputs: list):
 @pytest.mark.slow
 def test_the_ladder_holds(workshop: Path, netlist: Path, capsys: pytest.CaptureFixture):
     """By the command line, with every number that it reports."""
-    arguments = ["verify", str(workshop / "d"), "--input", str(workshop / "x.npz"), "--rungs", "rtl,netlist"]
+    arguments = ["verify", str(workshop / "d"), "--input", str(workshop / "x.npz"), "--rungs", "rtl,netlist,board"]
+    arguments += ["--netlist", str(netlist)]
     assert run([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    golden, rtl, cells = found["rungs"]
+    golden, rtl, cells, board = found["rungs"]
     assert found["holds"] and found["inputs"] == INPUTS and found["tokens"] == [3, 6]
-    assert (golden["name"], rtl["name"], cells["name"]) == ("golden", "rtl", "netlist")
-    assert all(rung["holds"] and rung["inputs"] == INPUTS and rung["outputs"] == 9 for rung in found["rungs"])
+    assert [rung["name"] for rung in found["rungs"]] == ["golden", "rtl", "netlist", "board"]
+    assert all(
+        rung["holds"] and rung["inputs"] == INPUTS and rung["outputs"] == golden["outputs"] == 9
+        for rung in found["rungs"]
+    )
     assert rtl["tensors"] > 20 * INPUTS and cells["tensors"] == 0
     assert rtl["cycles"] == cells["cycles"] > 1000 and cells["same_cycles"]
     assert cells["facts"]["netlist"] == str(netlist)
+    assert not board["facts"]["loaded"] and board["cycles"] > rtl["cycles"]
     assert Cells(**{k: v for k, v in cells["facts"]["cells"].items() if k != "lut_sites"}).multipliers > 0
-    assert run([*arguments, "--netlist", str(netlist)]) == 0
+    assert run(arguments) == 0
     text = capsys.readouterr().out
-    assert "= netlist" in text and "holds: golden = rtl = netlist" in text
+    assert "= netlist" in text and "holds: golden = rtl = netlist = board" in text
     assert "3 inputs, 9 outputs compared, all equal, each in the same cycle as rtl" in text
 
 
