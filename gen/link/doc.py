@@ -70,10 +70,10 @@ def markdown() -> str:
         "From Python:",
         "```python\n"
         "from gen.link.device import Device\n\n"
-        'with Device("/dev/ttyUSB0") as device:       # or the path that `rtlformer board-sim` prints\n'
+        'with Device("/dev/ttyUSB0") as device:  # or the path that `rtlformer board-sim` prints\n'
         "    print(device.identity.config.array)\n"
-        '    device.load("build/digits")              # nothing to do where the bitstream holds this model\n'
-        "    logits = device.run(x)                   # integers [tokens, features] in, integers out\n"
+        '    device.load("build/digits")  # nothing to do where the bitstream holds this model\n'
+        "    logits = device.run(x)  # integers [tokens, features] in, integers out\n"
         "    print(device.measured, device.counters())\n"
         "```",
         "From a shell: `rtlformer run DIR --port PORT --input X.npy`; `--port sim` starts a simulated "
