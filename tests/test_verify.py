@@ -17,7 +17,7 @@ from gen.implement import implement
 from gen.manifest import Design, open_design
 from gen.modelfile import save_model
 from gen.randommodel import random_model, random_rows
-from gen.synth import Cells, part
+from gen.synth import Cells, Netlist, part
 from gen.verify import Ladder, verify
 from gen.verifynetlist import synthesised_netlist
 from sim.ecp5 import CELLS
@@ -48,16 +48,8 @@ def inputs(workshop: Path) -> list:
 
 
 @pytest.fixture(scope="module")
-def netlist(design: Design, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Synthesised as 'rtlformer synth' does it, and found to be what was estimated."""
-    folder = tmp_path_factory.mktemp("synth")
-    result = implement(design.verilog, design.config, folder, top=design.manifest["top"], part=part("lfe5u-85f"))
-    assert result.problems == []
-    guess = estimate(design.config)
-    assert guess.multipliers == result.cells.multipliers
-    assert guess.block_ram == pytest.approx(result.cells.block_ram, abs=2)
-    assert guess.lut_sites == pytest.approx(result.cells.lut_sites, rel=0.15)
-    return result.netlist.path
+def netlist(design: Design) -> Netlist:
+    return synthesised_netlist(design)
 
 
 def broken(ladder: Ladder, name: str) -> str:
@@ -122,6 +114,19 @@ def test_a_netlist_is_made_once(design: Design, tmp_path: Path, monkeypatch: pyt
     assert synthesised_netlist(design).path not in (first.path, other.path) and len(made) == 3
 
 
+@pytest.mark.slow
+def test_a_core_is_mapped_as_estimated(
+    design: Design, netlist: Netlist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gen.implement.synthesise", lambda *_, **__: netlist)
+    result = implement(design.verilog, design.config, tmp_path, top=design.manifest["top"], part=part("lfe5u-85f"))
+    assert result.problems == []
+    guess = estimate(design.config)
+    assert guess.multipliers == result.cells.multipliers
+    assert guess.block_ram == pytest.approx(result.cells.block_ram, abs=2)
+    assert guess.lut_sites == pytest.approx(result.cells.lut_sites, rel=0.15)
+
+
 # --- the rungs
 
 
@@ -137,10 +142,10 @@ def test_wrong_verilog_breaks_the_rung_rtl(design: Design, inputs: list):
 
 
 @pytest.mark.slow
-def test_the_ladder_holds(workshop: Path, netlist: Path, capsys: pytest.CaptureFixture):
+def test_the_ladder_holds(workshop: Path, netlist: Netlist, capsys: pytest.CaptureFixture):
     """By the command line, with every number that it reports."""
     arguments = ["verify", str(workshop / "d"), "--input", str(workshop / "x.npz"), "--rungs", "rtl,netlist,board"]
-    arguments += ["--netlist", str(netlist)]
+    arguments += ["--netlist", str(netlist.path)]
     assert run([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     golden, rtl, cells, board = found["rungs"]
@@ -152,7 +157,7 @@ def test_the_ladder_holds(workshop: Path, netlist: Path, capsys: pytest.CaptureF
     )
     assert rtl["tensors"] >= 14 * INPUTS and cells["tensors"] == 0
     assert rtl["cycles"] == cells["cycles"] > 1000 and cells["same_cycles"]
-    assert cells["facts"]["netlist"] == str(netlist)
+    assert cells["facts"]["netlist"] == str(netlist.path)
     assert not board["facts"]["loaded"] and board["cycles"] > rtl["cycles"]
     assert Cells(**{k: v for k, v in cells["facts"]["cells"].items() if k != "lut_sites"}).multipliers > 0
     assert run(arguments) == 0
@@ -170,13 +175,13 @@ def test_the_ladder_holds(workshop: Path, netlist: Path, capsys: pytest.CaptureF
     ],
 )
 def test_broken_models_break_the_rung_netlist(
-    workshop: Path, netlist: Path, tmp_path: Path, capsys: pytest.CaptureFixture, right: str, wrong: str
+    workshop: Path, netlist: Netlist, tmp_path: Path, capsys: pytest.CaptureFixture, right: str, wrong: str
 ):
     text = CELLS.read_text()
     assert right in text
     (tmp_path / "cells.v").write_text(text.replace(right, wrong))
     arguments = ["verify", str(workshop / "d"), "--input", str(workshop / "x.npz"), "--rungs", "rtl,netlist"]
-    assert run([*arguments, "--netlist", str(netlist), "--cells", str(tmp_path / "cells.v")]) == 1
+    assert run([*arguments, "--netlist", str(netlist.path), "--cells", str(tmp_path / "cells.v")]) == 1
     captured = capsys.readouterr()
     assert "\n= rtl" in captured.out and "\n≠ netlist" in captured.out and "holds" not in captured.out
     assert "rung netlist does not hold: input 0: " in captured.err.splitlines()[-1]
