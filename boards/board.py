@@ -145,7 +145,7 @@ BOARDS = {
     entry.name: entry
     for entry in (
         _ulx3s(ULX3S_85F_Platform, size="85", mhz=120),
-        _ulx3s(ULX3S_25F_Platform, size="25", mhz=60),
+        _ulx3s(ULX3S_25F_Platform, size="25", mhz=90),
         Board(
             name="orangecrab-85f",
             title="OrangeCrab r0.2.1, 85F",
