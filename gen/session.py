@@ -123,7 +123,7 @@ class Session:
             results.append(self.image.decode_output(out.data, tokens))
             cycles.append(int(out.cycle[-1]))
         self._settle()
-        while self.sim.busy >> BUSY_BITS.index("sequencer") & 1:  # one more began while `run` was high: let it end
+        for _ in range(self._begun() - self.sim.frames_done):  # begun while `run` was high, and waiting for an input
             self.sim.push(self.image.input_packet(inputs[-1]))
             self.sim.collect(words)
             self._settle()
@@ -142,6 +142,12 @@ class Session:
         out = self.sim.collect(words)
         self._settle()
         return self.image.decode_output(out.data, tokens)
+
+    def _begun(self) -> int:
+        """Passes that the sequencer has begun."""
+        _, values = self.sim.timeline()
+        busy = (values >> BUSY_BITS.index("sequencer")).astype(np.int64) & 1
+        return int((np.diff(busy, prepend=0) == 1).sum())
 
     def _start(self) -> None:
         """Pulse ``run``: one pass, whatever its length."""

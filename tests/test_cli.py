@@ -23,7 +23,7 @@ from gen.modelfile import load_model, save_model
 from gen.randommodel import random_model, random_rows
 from gen.report import Timeline, chrome_trace, picture
 from hw.config import PRESETS, CoreConfig
-from hw.core import BUSY_BITS
+from hw.core import BUSY_BITS, USED_BITS
 from sim import reference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -193,7 +193,11 @@ def test_simulate_reports_a_difference(workshop: Path, tmp_path: Path, capsys: p
     text = (folder / "core.v").read_text()
     head = (folder / "images" / "head.hex").read_text().split()[0].lstrip("0")
     assert len(head) > 6
-    altered, count = re.subn(rf"(?<=64'h){head.zfill(16)}(?=;)", f"{int(head, 16) ^ 0x0F00:016x}", text, count=1)
+    bits = USED_BITS["head"]
+    digits = -(-bits // 4)
+    altered, count = re.subn(
+        rf"(?<={bits}'h){head.zfill(digits)}(?=;)", f"{int(head, 16) ^ 0x0F00:0{digits}x}", text, count=1
+    )
     assert count == 1
     (folder / "core.v").write_text(altered)
     manifest = json.loads((folder / "manifest.json").read_text())

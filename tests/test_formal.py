@@ -175,7 +175,7 @@ def test_ping_pong_handoff():
         "a producer that does not wait": Handoff(waits=False),
         "a consumer that lets go too early": Handoff(signals_early=True),
     }
-    prove(Handoff(), mutants=mutants, depth=17)
+    prove(Handoff(), mutants=mutants, depth=24)
 
 
 # ----- requantiser -----
