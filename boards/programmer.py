@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import zlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ _WRITE_S = 600
 
 
 @dataclass(frozen=True, kw_only=True)
-class Programmer:
+class Programmer(ABC):
     """How to find boards of a kind and to write a bitstream to one of them.
 
     ``vendor_product``: USB identity, as the tool writes it. ``tool`` is its command, ``install`` how to come by it.
@@ -34,6 +35,7 @@ class Programmer:
     persistent: bool = False
     """The board keeps what is written in its flash memory; there is no other way to load it."""
 
+    @abstractmethod
     def devices(self) -> dict[str, str]:
         """Boards that are plugged in: as ``--device`` takes them, and what the tool says of each.
 
@@ -42,8 +44,8 @@ class Programmer:
         InputError
             If the tool is not installed or fails.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self, bitstream: Path, device: str, *, permanent: bool) -> None:
         """Write ``bitstream`` to ``device``, where ``permanent`` into the flash memory that it starts from.
 
@@ -52,7 +54,6 @@ class Programmer:
         InputError
             If the tool fails, or does not say that it is done.
         """
-        raise NotImplementedError
 
     def choose(self, device: str | None) -> str:
         """The board to write to: ``device``, or the only one there is.
