@@ -76,6 +76,7 @@ class Programmer(ABC):
             raise InputError(f"{self.tool}: sees {len(found)} boards; choose one with --device: {listed}")
         raise InputError(f"--device: no board at {device}; there is {listed}")
 
+    @abstractmethod
     def _check(self, device: str, said: str) -> None:
         """Refuse a board that says that it is not the one which is wanted."""
 
@@ -167,6 +168,9 @@ class DfuUtil(Programmer):
             self._expect(self._run(arguments, _WRITE_S), "done")
         finally:
             file.unlink(missing_ok=True)
+
+    def _check(self, device: str, said: str) -> None:
+        """The boot loader does not say which FPGA it loads."""
 
 
 def dfu_suffix(data: bytes, vendor: int, product: int) -> bytes:
