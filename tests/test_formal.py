@@ -168,6 +168,7 @@ class Handoff(wiring.Component):
         return m
 
 
+@pytest.mark.slow
 def test_ping_pong_handoff():
     mutants = {
         "a slot too many": Handoff(free=3),
@@ -259,6 +260,7 @@ endmodule
 """
 
 
+@pytest.mark.slow
 def test_requantiser_equals_its_formula():
     """For all operands, any function taking the place of the products of two DSP blocks.
 
