@@ -17,6 +17,7 @@ from boards.top import BoardTop, clock_hz
 from gen.emit import TOP as CORE
 from gen.errors import InputError
 from gen.nextpnr import Route, read_route
+from gen.outreg import merge_registers_in
 from gen.synth import Cells
 from gen.tools import Job, ToolFailed, run, run_all
 from hw.config import CoreConfig
@@ -112,6 +113,7 @@ def link(folder: Path, top_verilog: str, core_verilog: str, progress: Progress =
         output="link.out",
     )  # fmt: skip
     run(job, progress)
+    merge_registers_in(folder / "routed.json", TOP)
     try:
         cells = json.loads((folder / "routed.json").read_bytes())["modules"][TOP]["cells"]
         types = Counter("DP16KD" if cell["type"] == "PDPW16KD" else cell["type"] for cell in cells.values())

@@ -78,7 +78,7 @@ class Latencies:
         """Those of a core of ``config``."""
         drain = _consulted(Drain(config, array_latency=_consulted(PEArray(config)).latency))
         norm = _consulted(NormEngine(config))
-        summed = norm.next_cycles(0) - 3
+        summed = norm.next_cycles(0) - 4
         return cls(
             redirect=READ_LATENCY + 4,
             dispatch=Sequencer.LATENCY + 1 + 2 + 1,

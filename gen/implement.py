@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from gen.nextpnr import LINK, PACKAGES, SPEED_GRADE, Route, harness, median_fmax, place_and_route
+from gen.nextpnr import HARNESS, LINK, PACKAGES, SPEED_GRADE, Route, harness, median_fmax, place_and_route
+from gen.outreg import merge_registers_in
 from gen.synth import Cells, Netlist, Part, check_mapping, synthesise
 from hw.config import CoreConfig
 
@@ -115,6 +116,8 @@ def implement(
     """
     (folder / "harness.v").write_text(harness(verilog, top), encoding="utf-8")
     netlist = synthesise(verilog, folder, top=top, progress=progress, extra=f"{extra}\n{LINK}" if seeds else extra)
+    if seeds:
+        merge_registers_in(folder / "routed.json", HARNESS)
     problems = check_mapping(netlist, config)
     for name, there in _ROOM.items():
         needed, available = getattr(netlist.cells, name), getattr(part, there)

@@ -130,6 +130,8 @@ class NormTiming:
                 self._gather_left -= 1
                 if self._gather_left == 0:
                     self._gather, self._gather_at = "ready", cycle + late.norm_summed + 1
+        elif gather == "compare":
+            self._gather = "check"
         elif gather == "check":
             # Conservative hardware rule: results to RES of an earlier command must be out, unless they are flowing.
             source = emit != "idle" and self._current.out16 and self._current.res == self._coming.src
@@ -144,7 +146,7 @@ class NormTiming:
         elif self._offered is not None and self._offered[1] <= cycle:
             self._coming, self._coming_start = self._offered[0], cycle
             self._offered = None
-            self._gather, self._gather_left = "check", self._coming.beats
+            self._gather, self._gather_left = "compare", self._coming.beats
             self._simulation.gate(Opcode.NORM).taken()
         return wants_emit or wants_gather
 

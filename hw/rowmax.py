@@ -6,6 +6,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import CoreConfig
+from .reciprocal import delay
 
 __all__ = ["RowMaximum", "SCORE_BITS"]
 
@@ -30,7 +31,7 @@ class RowMaximum(wiring.Component):
 
     def __init__(self, config: CoreConfig):
         self.config = config
-        self.latency = 2 + (config.drain_columns - 1).bit_length()
+        self.latency = 4 + (config.drain_columns - 1).bit_length()
         super().__init__(
             {
                 "valid": In(1),
@@ -66,26 +67,45 @@ class RowMaximum(wiring.Component):
             masked = halves
 
         control = [self.valid, self.first, self.last, self.slot]
-        for stage in range(self.latency - 1):
+        for stage in range(self.latency - 3):
             delayed = [Signal.like(s, name=f"control{stage}_{i}") for i, s in enumerate(control)]
             m.d.sync += [d.eq(s) for d, s in zip(delayed, control, strict=True)]
             control = delayed
         valid, first, last, slot = control
 
-        running = [Signal(shape, name=f"running{r}", reset_less=True) for r in range(rows)]
-        finished, finished_slot = Signal(), Signal.like(slot)
+        # Two running maxima, for even and for odd cycles, so that comparing and storing may take a cycle each; `held`
+        # says which of them are of this block.
+        turn, fresh_q, takes = Signal(), Signal(), Signal(2)
+        held, of_block = Signal(2), Signal(2)  # the second as it was when the last beat had been compared
+        m.d.sync += [turn.eq(~turn), takes.eq(valid << turn), of_block.eq(held)]
         with m.If(valid):
-            for r in range(rows):
-                with m.If(first | (masked[0][r] > running[r])):
-                    m.d.sync += running[r].eq(masked[0][r])
+            m.d.sync += held.eq((1 << turn) | Mux(first, 0, held))
+        finished, finished_slot = Signal(), Signal.like(slot)
         m.d.sync += [finished.eq(valid & last), finished_slot.eq(slot)]
+        m.d.sync += fresh_q.eq(first | ~held.bit_select(turn, 1))
+        maxima = []
+        for r in range(rows):
+            running = [Signal(shape, name=f"running{r}_{half}", reset_less=True) for half in range(2)]
+            score = Signal(shape, name=f"score{r}", reset_less=True)
+            m.d.sync += score.eq(masked[0][r])
+            for half in range(2):
+                larger = Signal(name=f"larger{r}_{half}", reset_less=True)
+                m.d.sync += larger.eq(masked[0][r] > running[half])
+                with m.If(takes[half] & (larger | fresh_q)):
+                    m.d.sync += running[half].eq(score)
+            halves = [Signal(shape, name=f"half{r}_{half}", reset_less=True) for half in range(2)]
+            second = Signal(name=f"second{r}")
+            m.d.sync += [h.eq(value) for h, value in zip(halves, running, strict=True)]
+            m.d.sync += second.eq(~of_block[0] | (of_block[1] & (running[1] > running[0])))
+            maxima.append(Mux(second, halves[1], halves[0]))
 
         ring = Array(
             [Signal(data.ArrayLayout(shape, rows), name=f"slot{s}", reset_less=True) for s in range(self.config.slots)]
         )
-        with m.If(finished):
+        stored, stored_slot = delay(m, finished, 2, name="stored", reset=True), delay(m, finished_slot, 2, name="slot")
+        with m.If(stored):
             for r in range(rows):
-                m.d.sync += ring[finished_slot][r].eq(running[r])
-        m.d.sync += self.done.eq(finished)
+                m.d.sync += ring[stored_slot][r].eq(maxima[r])
+        m.d.sync += self.done.eq(stored)
         m.d.comb += self.row_max.eq(ring[self.read_slot])
         return m

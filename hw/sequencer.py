@@ -107,7 +107,7 @@ class Sequencer(wiring.Component):
         index = Signal(range(max(WORDS.values())))  # word within the instruction
         opcode_held = Signal(Opcode)
         opcode = Signal(Opcode)
-        header = index == 0
+        header = Signal(init=1)  # index is 0
         m.d.comb += opcode.eq(Mux(header, opcode_here, opcode_held))
 
         queues, room = {}, Signal()
@@ -121,7 +121,7 @@ class Sequencer(wiring.Component):
             has_room = Signal(init=1, name=f"has_room_{code.name.lower()}")  # a cycle late: headers are two apart
             m.d.sync += has_room.eq(credit != 0)
             queues[code] = queue, head, shape, credit
-            with m.If(header & (opcode == code)):
+            with m.If(header & (opcode_here == code)):
                 m.d.comb += room.eq(has_room)
 
         running = Signal()
@@ -136,7 +136,7 @@ class Sequencer(wiring.Component):
             last_word.eq(index == last_index[opcode.as_value()]),
         ]
         with m.If(accept):
-            m.d.sync += [index.eq(Mux(last_word, 0, index + 1)), opcode_held.eq(opcode)]
+            m.d.sync += [index.eq(Mux(last_word, 0, index + 1)), header.eq(last_word), opcode_held.eq(opcode)]
 
         # --- loops: the history holds the indices of this iteration and of those before it
         history = Array(

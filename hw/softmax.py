@@ -40,7 +40,7 @@ def signal_latency(config: CoreConfig) -> int:
     of B = key_words * word_beats beats signals ``B - 1 + signal_latency`` cycles after it was taken, and the next one
     can be taken after B.
     """
-    to_totals = _e_latency(config) + 1 + _sum_latency(config) + 1
+    to_totals = _e_latency(config) + 1 + _sum_latency(config) + 2
     return to_totals + config.rows - 1 + RowScale.latency_of(total_bits=_total_bits(config))
 
 
@@ -165,6 +165,7 @@ class SoftmaxEngine(wiring.Component):
         sum_valid = delay(m, self.prob_valid, sum_latency, name="sum_valid", reset=True)
         sum_first = delay(m, prob_beat == 0, sum_latency, name="sum_first")
         sum_last = delay(m, prob_last, sum_latency, name="sum_last", reset=True)
+        complete = delay(m, sum_last, 1, name="complete", reset=True)
         waiting = Signal(rows)  # rows whose totals are still to enter the divider
         totals = [Signal(_total_bits(config), name=f"total{r}", reset_less=True) for r in range(rows)]
         for r in range(rows):
@@ -175,16 +176,14 @@ class SoftmaxEngine(wiring.Component):
                 terms = [Signal(g.shape(), name=n, reset_less=True) for g, n in zip(groups, names, strict=True)]
                 m.d.sync += [term.eq(group) for term, group in zip(terms, groups, strict=True)]
             running_total = Signal(_total_bits(config), name=f"running_total{r}", reset_less=True)
-            total = Signal(_total_bits(config), name=f"next_total{r}")
-            m.d.comb += total.eq(Mux(sum_first, 0, running_total) + terms[0])
             with m.If(sum_valid):
-                m.d.sync += running_total.eq(total)
-            with m.If(sum_last):
-                m.d.sync += totals[r].eq(total)
+                m.d.sync += running_total.eq(Mux(sum_first, 0, running_total) + terms[0])
+            with m.If(complete):
+                m.d.sync += totals[r].eq(running_total)
             if r + 1 < rows:
                 with m.Else():
                     m.d.sync += totals[r].eq(totals[r + 1])
-        m.d.sync += waiting.eq(Mux(sum_last, (1 << rows) - 1, waiting >> 1))
+        m.d.sync += waiting.eq(Mux(complete, (1 << rows) - 1, waiting >> 1))
 
         # --- row scales, a row a cycle; the next command's totals come no sooner than `rows` cycles later
         out_shape = data.StructLayout({"mult": 16, "shift": 6})
@@ -194,7 +193,7 @@ class SoftmaxEngine(wiring.Component):
         m.d.comb += [
             outs.w_en.eq(first_read),
             outs.w_data.eq(Cat(self.head_data.out_mult, self.head_data.out_shift)),
-            outs.r_en.eq(sum_last),
+            outs.r_en.eq(complete),
             row_scale.valid_i.eq(waiting[0]),
             row_scale.total.eq(totals[0]),
             row_scale.out_mult.eq(out.mult),
@@ -203,7 +202,7 @@ class SoftmaxEngine(wiring.Component):
             self.scale_mult.eq(row_scale.mult),
             self.scale_shift.eq(row_scale.shift),
         ]
-        with m.If(sum_last):
+        with m.If(complete):
             m.d.sync += out.eq(outs.r_data)
         with m.If(self.scale_valid):
             done = self.scale_row == rows - 1
