@@ -168,7 +168,7 @@ def build(
     attempts: list[Attempt] = []
     while True:
         tell(f"top: {pll.mhz:.2f} MHz")
-        cells = link(folder, top, verilog, lambda text: tell(f"top: {text}"))
+        cells = link(folder, top, verilog, board=board, progress=lambda text: tell(f"top: {text}"))
         _check_room(cells, board)
         attempt = _attempt(folder, board, pll, attempts[-1].best.seed if attempts else None, seeds, tell)
         attempts.append(attempt)

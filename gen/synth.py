@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from gen.errors import InputError
+from gen.floorplan import DspPlaces
 from gen.outreg import merge_registers_in
 from gen.registered import unregistered_cells
 from gen.tools import Job, ToolFailed, run
@@ -31,6 +32,7 @@ class Part:
     lut4: int
     block_ram: int  # DP16KD, 18 kbit each
     multipliers: int  # MULT18X18D
+    dsp_places: DspPlaces | None = None  # where they are, of parts that hold arrays worth placing by hand
 
 
 PARTS = {
@@ -39,7 +41,14 @@ PARTS = {
         Part(name="lfe5u-12f", option="--12k", lut4=24288, block_ram=56, multipliers=28),  # a 25F under another name
         Part(name="lfe5u-25f", option="--25k", lut4=24288, block_ram=56, multipliers=28),
         Part(name="lfe5u-45f", option="--45k", lut4=43848, block_ram=108, multipliers=72),
-        Part(name="lfe5u-85f", option="--85k", lut4=83640, block_ram=208, multipliers=156),
+        Part(
+            name="lfe5u-85f",
+            option="--85k",
+            lut4=83640,
+            block_ram=208,
+            multipliers=156,
+            dsp_places=DspPlaces(blocks=(4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114), rows=(10, 34, 58)),
+        ),
     )
 }
 

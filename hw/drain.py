@@ -2,7 +2,7 @@
 """Drain: takes finished tiles out of the array, a beat a cycle, and turns accumulators into the next operand."""
 
 from amaranth.hdl import Cat, Module, Mux, ResetSignal, Signal, signed, unsigned
-from amaranth.lib import data, fifo, memory, wiring
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -125,22 +125,28 @@ class Drain(wiring.Component):
 
         # Tag of a tile's last words, at the cycle before its first beat's addresses are presented.
         tag = self.tag
+        tile_start, command_start = Signal(), Signal()
         for stage in range(self.beat_latency - READ_LATENCY - 1):
             delayed = Signal(FeedTag, name=f"tag{stage}")
             m.d.sync += delayed.eq(tag)
-            tag = delayed
-        tile_start = Signal()
-        m.d.comb += tile_start.eq(tag.valid & tag.last)
+            before, tag = tag, delayed
+        m.d.sync += tile_start.eq(before.valid & before.last)
+        m.d.sync += command_start.eq(before.valid & before.last & before.first_tile)
 
-        # Commands wait here while their first words travel through the array.
-        m.submodules.contexts = contexts = fifo.SyncFIFOBuffered(width=len(self.context.as_value()), depth=DRAIN_QUEUE)
+        # Commands wait here while their first words travel through the array: at most DRAIN_QUEUE, and never none when
+        # one is taken.
+        m.submodules.contexts = contexts = memory.Memory(shape=ArrayCommand, depth=DRAIN_QUEUE, init=[])
+        push, pop = contexts.write_port(), contexts.read_port(domain="comb")
+        pushed, popped = Signal(range(DRAIN_QUEUE)), Signal(range(DRAIN_QUEUE))
         head = Signal(ArrayCommand)
         m.d.comb += [
-            contexts.w_data.eq(self.context),
-            contexts.w_en.eq(self.context_valid),
-            head.eq(contexts.r_data),
-            contexts.r_en.eq(tile_start & tag.first_tile),
+            push.addr.eq(pushed),
+            push.data.eq(self.context),
+            push.en.eq(self.context_valid),
+            pop.addr.eq(popped),
+            head.eq(pop.data),
         ]
+        m.d.sync += [pushed.eq(pushed + self.context_valid), popped.eq(popped + command_start)]
 
         # --- beats: addresses and control of beat 0 stand READ_LATENCY cycles before the beat itself
         context = Signal(ArrayCommand)
@@ -161,7 +167,7 @@ class Drain(wiring.Component):
                 )
             ),
         ]
-        m.d.sync += [control.valid.eq(next_beat), control.first.eq(tile_start & tag.first_tile)]
+        m.d.sync += [control.valid.eq(next_beat), control.first.eq(command_start)]
         with m.If(tile_start):
             m.d.sync += [active.eq(1), beats_left.eq(config.tile_beats - 1), last_tile.eq(tag.last_tile)]
             m.d.sync += control.last.eq(tag.last_tile & (config.tile_beats == 1))
@@ -169,7 +175,7 @@ class Drain(wiring.Component):
             m.d.sync += [beats_left.eq(beats_left - 1), control.last.eq(last_tile & (beats_left == 1))]
             with m.If(beats_left == 0):
                 m.d.sync += active.eq(0)
-        with m.If(tile_start & tag.first_tile):
+        with m.If(command_start):
             m.d.sync += [
                 context.eq(head),
                 self.chan_addr.eq(head.chan),

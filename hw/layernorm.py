@@ -16,7 +16,7 @@ from .stream import StreamBuffer
 
 __all__ = ["NormEngine"]
 
-QUEUE_DEPTH = 32
+QUEUE_DEPTH = 48
 """Results between the lanes and the memories: more than the cycles from a read until its entry is free again."""
 
 
@@ -73,7 +73,7 @@ class NormEngine(wiring.Component):
 
     def __init__(self, config: CoreConfig):
         self.config = config
-        self._statistics = NormStatistics(config, lead=1 + self.READ + NormLane.SCALE)
+        self._statistics = NormStatistics(config, lead=self.READ + NormLane.SCALE)
         columns, lanes = config.drain_columns, config.lanes
         self._summed = self.READ + NormLane.SQUARE + ceil_log2(columns)  # from a read to its squares' sum
         super().__init__(
@@ -171,10 +171,13 @@ class NormEngine(wiring.Component):
             statistics.eps.eq(coming.eps),
         ]
         # While `emit` reads, `writing` is `current`; before that it is an earlier command.
-        same = Signal()
-        m.d.sync += same.eq(current.out16 & (current.res == coming.src))
-        writes_source = (emit != Emit.IDLE) & same
-        writes_earlier = is_writing & writing.out16 & (emit != Emit.READ)
+        of_current, of_writing = Signal(), Signal()  # what is to be read is what that command writes
+        m.d.sync += [
+            of_current.eq(current.out16 & (current.res == coming.src)),
+            of_writing.eq(writing.out16 & (writing.res == coming.src)),
+        ]
+        writes_source = (emit != Emit.IDLE) & of_current
+        writes_earlier = is_writing & of_writing & (emit != Emit.READ)
         starts_writing = Signal()
         m.d.comb += starts_writing.eq((emit == Emit.STATISTICS) & statistics.ready & ~is_writing)
 
@@ -231,6 +234,7 @@ class NormEngine(wiring.Component):
             m.d.sync += self.norm_addr.eq(self.norm_addr + 1)
         out_amount = Signal(6, reset_less=True)
         m.d.sync += out_amount.eq(Mux(wides[self.READ + NormLane.OUT_AMOUNT - 1], writing.shift16, writing.shift8) - 1)
+        scales = [delay(m, statistics.scale[r], 1, name=f"scale{r}_") for r in range(rows)]  # the lanes lie far away
         for p in range(columns):
             beta = delay(m, self.norm_data[p].beta, NormLane.BETA - NormLane.GAMMA, name=f"beta{p}_")
             for r in range(rows):
@@ -240,7 +244,7 @@ class NormEngine(wiring.Component):
                     lane.gather.eq(gathering[self.READ]),
                     lane.channels.eq(current.channels),
                     lane.sum.eq(statistics.sum[r]),
-                    lane.scale.eq(statistics.scale[r]),
+                    lane.scale.eq(scales[r]),
                     lane.amount.eq(statistics.amount[r]),
                     lane.gamma.eq(self.norm_data[p].gamma),
                     lane.beta.eq(beta),
@@ -287,7 +291,10 @@ class NormEngine(wiring.Component):
             self.res_data.eq(head.result),
             [byte.eq(element) for byte, element in zip(self.act_data, head.result, strict=True)],
         ]
-        m.d.sync += [room.eq(room + (queue.r_rdy & queue.r_en) - emit_reads), has_room.eq(room > 1)]
+        freed = Signal()
+        m.d.sync += [freed.eq(queue.r_rdy & queue.r_en), has_room.eq(room > 1)]
+        with m.If(freed ^ emit_reads):  # the reads are decided late
+            m.d.sync += room.eq(room + Mux(freed, 1, -1))
         with m.If(starts_writing):
             m.d.sync += [self.act_addr.eq(current.act), self.res_addr.eq(current.res), is_writing.eq(1)]
         with m.Elif(taken):

@@ -36,11 +36,11 @@ class NormLane(wiring.Component):
         signed(16), in 8-bit form sign-extended.
     """
 
-    SQUARE = Multiplier.LATENCY
+    SQUARE = Multiplier.LATENCY + 1  # a register in fabric ends the long way out of the DSP column
     SCALE = SQUARE + 1
     AMOUNT = SCALE + WideMultiplier.LATENCY
     GAMMA = AMOUNT + RoundingShifter.LATENCY
-    BETA = GAMMA + Multiplier.LATENCY
+    BETA = GAMMA + Multiplier.LATENCY + 1
     OUT_AMOUNT = BETA + 1
     WIDE = OUT_AMOUNT + RoundingShifter.LATENCY
     LATENCY = WIDE + 1
@@ -68,16 +68,18 @@ class NormLane(wiring.Component):
         m = Module()
         widths = self.widths
         m.submodules.first = first = Multiplier(a=signed(16), b=signed(16))
+        first_product = Signal.like(first.p, name="first_product", reset_less=True)
         m.d.comb += [
             first.a.eq(self.h),
             first.b.eq(Mux(self.gather, self.h, self.channels)),
-            self.square.eq(first.p),
+            self.square.eq(first_product),
         ]
         difference = Signal(signed(widths.difference), reset_less=True)
-        m.d.sync += difference.eq(first.p - self.sum)
+        m.d.sync += [first_product.eq(first.p), difference.eq(first_product - self.sum)]
         m.submodules.scaled = scaled = WideMultiplier(a=signed(widths.difference), b=unsigned(16), high_dsp=False)
         m.submodules.normalised = normalised = RoundingShifter(width=len(scaled.p), max_amount=widths.max_amount)
         m.submodules.weighted = weighted = Multiplier(a=signed(16), b=signed(16))
+        weighted_product = Signal.like(weighted.p, name="weighted_product", reset_less=True)
         biased = Signal(signed(33), reset_less=True)
         m.submodules.rounded = rounded = RoundingShifter(width=33)
         result = Signal(signed(16), name="clamped", reset_less=True)
@@ -93,7 +95,8 @@ class NormLane(wiring.Component):
             self.result.eq(result),
         ]
         m.d.sync += [
-            biased.eq(weighted.p + self.beta),
+            weighted_product.eq(weighted.p),
+            biased.eq(weighted_product + self.beta),
             result.eq(Mux(self.wide, saturate_signed(rounded.value, 16), saturate_signed(rounded.value, 8))),
         ]
         return m

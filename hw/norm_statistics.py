@@ -77,8 +77,8 @@ class NormStatistics(wiring.Component):
         # Phases: `digits` cycles of digits, one of the last addition, `rows` cycles that hand the rows on.
         count = Signal(range(digits + rows + 2))
         digit, add, hand_on = Signal(), Signal(), Signal()
-        m.d.comb += [digit.eq(count > rows + 1), hand_on.eq((count != 0) & (count <= rows))]
-        m.d.sync += add.eq(digit)
+        m.d.comb += digit.eq(count > rows + 1)
+        m.d.sync += [add.eq(digit), hand_on.eq(~self.start & (count > 1) & (count <= rows + 1))]
         with m.If(self.start):
             m.d.sync += count.eq(digits + rows + 1)
         with m.Elif(count != 0):

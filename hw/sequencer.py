@@ -311,8 +311,8 @@ class Sequencer(wiring.Component):
                 m.d.sync += operands[i - 1].eq(resolved)
                 if i == 1:
                     m.d.sync += counts_word.eq(literal.word)
-        dispatch, dispatch_code, dispatch_last = Signal(), Signal(Opcode), Signal()
-        m.d.sync += [dispatch.eq(literal.done), dispatch_code.eq(literal.opcode), dispatch_last.eq(literal.last)]
+        dispatch_last = Signal()
+        m.d.sync += dispatch_last.eq(literal.last)
 
         fields = self._fields(m, header_word, counts_word, operands, dispatch_last)
         streams = {
@@ -326,9 +326,11 @@ class Sequencer(wiring.Component):
             m.d.comb += [command.wait.eq(waits), command.signal.eq(signals)]
             m.d.comb += [command[name].eq(value) for name, value in fields[code].items()]
             out = streams[code]
+            dispatch = Signal(name=f"dispatch_{code.name.lower()}")
+            m.d.sync += dispatch.eq(literal.done & (literal.opcode == code))
             m.d.comb += [
                 queue.w_data.eq(command),
-                queue.w_en.eq(dispatch & (dispatch_code == code)),
+                queue.w_en.eq(dispatch),
                 head.i.valid.eq(queue.r_rdy),
                 head.i.payload.eq(queue.r_data),
                 queue.r_en.eq(head.i.ready),

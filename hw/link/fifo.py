@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: SHL-2.1
 """A queue of stream words in memory."""
 
-from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -12,7 +12,7 @@ __all__ = ["WordFifo"]
 
 
 class WordFifo(wiring.Component):
-    """Up to ``depth`` words of 64 bits. Takes one a cycle, gives one every fifth: a serial line is slower by far.
+    """Up to ``depth`` words of 64 bits. Takes one a cycle, gives one every sixth: a serial line is slower by far.
 
     Parameters
     ----------
@@ -63,16 +63,17 @@ class WordFifo(wiring.Component):
             memory.w_addr.eq(write),
             memory.w_data.eq(self.i.payload),
             memory.r_addr.eq(read),
-            fetching.eq(~self.o.valid & (readable != 0) & ~fetch.any()),
         ]
         m.d.sync += [
+            fetching.eq(~self.o.valid & (readable != 0) & ~fetch.any() & ~fetching),
             written.eq(Cat(took, written)),
             fetch.eq(Cat(fetching, fetch)),
-            count.eq(count + took - gave),
-            open_.eq(count + took < self.depth),
+            open_.eq(~(count[-1] | (took & count[:-1].all()))),
             readable.eq(readable + written[-1] - fetch[-1]),
             self.room.eq(self.depth - count),
         ]
+        with m.If(took ^ gave):
+            m.d.sync += count.eq(count + Mux(took, 1, -1))
         with m.If(took):
             m.d.sync += write.eq(write + 1)
         with m.If(gave):
@@ -80,6 +81,7 @@ class WordFifo(wiring.Component):
         with m.If(fetch[-1]):
             m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(memory.r_data), read.eq(read + 1)]
         with m.If(self.flush):
-            m.d.sync += [signal.eq(0) for signal in (written, fetch, count, readable, write, read, self.o.valid)]
+            m.d.sync += [signal.eq(0) for signal in (written, fetching, fetch, count, readable, write, read)]
+            m.d.sync += self.o.valid.eq(0)
             m.d.sync += open_.eq(1)
         return m

@@ -112,15 +112,20 @@ class HostLink(wiring.Component):
         parts = {"version": Const(VERSION, 8), "status": status, "length": length}  # the others are the request's
         m.d.comb += [getattr(sender.header, name).eq(parts.get(name, request[name])) for name, _ in Header.as_shape()]
         named, same, repeated, in_turn = Signal(), Signal(), Signal(), Signal()
-        hello, known_version = Signal(), Signal()
+        known_version = Signal()
+        asks = {command: Signal(name=f"asks_{command.name.lower()}") for command in Command}
+        knows, whole_words, is_argument = Signal(), Signal(), Signal()
+        m.d.sync += [flag.eq(request.command == command) for command, flag in asks.items()]
         m.d.sync += [
+            knows.eq(Cat(asks.values()).any()),
+            whole_words.eq(request.length[:3] == 0),
+            is_argument.eq(request.length == Read.as_shape().size // 8),
             self.connected.eq(session != 0),
             named.eq(request.session != 0),
             same.eq((request.session == session) & (session != 0)),
             repeated.eq((request.sequence == sequence) & (request.command == kept_command)),
             in_turn.eq(request.sequence == following),
             following.eq(sequence + 1),
-            hello.eq(request.command == Command.HELLO),
             known_version.eq(request.version == VERSION),
         ]
 
@@ -130,9 +135,8 @@ class HostLink(wiring.Component):
         left = Signal(range(9))  # bytes of the item
         wait = Signal(range(max(READ_LATENCY, BUS_LATENCY) + 2))
         reading, written = Signal(range(BUFFER)), Signal(range(BUFFER))
-        arguments = Signal()  # what is collected are Read or Pull
         told = Signal()  # Pushed has been emitted
-        room = Signal()
+        finished, room, push = Signal(), Signal(), Signal()
         identity = Hello.const({"max_payload": MAX_PAYLOAD, "reserved": 0, **self._depths, **self._rates}).as_value()
         argument = word[64 - Pull.as_shape().size :]
         m.d.comb += [
@@ -140,8 +144,14 @@ class HostLink(wiring.Component):
             answer.w_addr.eq(written),
             answer.w_data.eq(word[:8]),
             inputs.i.payload.eq(word),
+            inputs.i.valid.eq(push),  # there is room
         ]
-        m.d.sync += [self.bus.write.eq(0), room.eq(inputs.room >= request.length[3:])]
+        m.d.sync += [
+            finished.eq(items == 0),
+            self.bus.write.eq(0),
+            push.eq(0),
+            room.eq(inputs.room >= request.length[3:]),
+        ]
 
         def fail(status):
             m.d.sync += kept_status.eq(status)
@@ -157,7 +167,7 @@ class HostLink(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [reading.eq(0), written.eq(0), arguments.eq(0), told.eq(0), refusal.eq(Status.OK)]
+                m.d.sync += [reading.eq(0), written.eq(0), told.eq(0), refusal.eq(Status.OK)]
                 with m.If(requests.pending):
                     m.next = "LOOK"
             with m.State("LOOK"):  # comparisons have settled
@@ -168,7 +178,7 @@ class HostLink(wiring.Component):
                     m.d.sync += refusal.eq(Status.BAD_VERSION)
                 with m.Elif(same & repeated):
                     pass
-                with m.Elif(hello & named | ~hello & same & in_turn):
+                with m.Elif(Mux(asks[Command.HELLO], named, same & in_turn)):
                     m.d.sync += [session.eq(request.session), sequence.eq(request.sequence)]
                     m.d.sync += [kept_command.eq(request.command), kept_status.eq(Status.OK), kept_length.eq(0)]
                     m.next = "BEGIN"
@@ -177,53 +187,42 @@ class HostLink(wiring.Component):
                 with m.Else():
                     m.d.sync += refusal.eq(Status.BAD_SEQUENCE)
             with m.State("BEGIN"):
+                m.next = "COUNT"
+                m.d.sync += items.eq(request.length[3:])
+                with m.If(asks[Command.HELLO]):
+                    m.d.sync += items.eq(Hello.as_shape().size // 64)
+                with m.Elif(asks[Command.ECHO]):
+                    m.d.sync += items.eq(request.length)
+                with m.Elif(asks[Command.READ] | asks[Command.PULL]):
+                    collect(Read.as_shape().size // 8)
+                    with m.If(~is_argument):
+                        fail(Status.BAD_LENGTH)
+                with m.Elif(~knows):
+                    fail(Status.BAD_COMMAND)
+                with m.Elif(~whole_words):
+                    fail(Status.BAD_LENGTH)
+                with m.Elif(asks[Command.PUSH] & ~room):
+                    fail(Status.BUSY)
+            with m.State("COUNT"):  # `finished` has settled
                 m.next = "NEXT"
-                with m.Switch(request.command):
-                    with m.Case(Command.HELLO):
-                        m.d.sync += items.eq(Hello.as_shape().size // 64)
-                    with m.Case(Command.READ, Command.PULL):
-                        m.d.sync += arguments.eq(1)
-                        with m.If(request.length == Read.as_shape().size // 8):
-                            collect(Read.as_shape().size // 8)
-                        with m.Else():
-                            fail(Status.BAD_LENGTH)
-                    with m.Case(Command.WRITE):
-                        m.d.sync += items.eq(request.length[3:])
-                        with m.If(request.length[:3] != 0):
-                            fail(Status.BAD_LENGTH)
-                    with m.Case(Command.PUSH):
-                        m.d.sync += items.eq(request.length[3:])
-                        with m.If(request.length[:3] != 0):
-                            fail(Status.BAD_LENGTH)
-                        with m.Elif(~room):
-                            fail(Status.BUSY)
-                    with m.Case(Command.ECHO):
-                        m.d.sync += items.eq(request.length)
-                    with m.Default():
-                        fail(Status.BAD_COMMAND)
             with m.State("NEXT"):
                 m.d.sync += [items.eq(items - 1), wait.eq(0)]
-                with m.If(items == 0):
+                with m.If(finished):
                     m.d.sync += [items.eq(0), told.eq(1)]
                     m.next = "ANSWER"
-                    with m.If((request.command == Command.PUSH) & ~told):
-                        m.next = "ROOM"
+                    with m.If(asks[Command.PUSH] & ~told):
+                        m.next = "SETTLE"
+                with m.Elif(asks[Command.HELLO]):
+                    emit(Mux(items == 1, identity[64:], identity[:64]), 8)
+                with m.Elif(asks[Command.READ]):
+                    m.next = "READ"
+                with m.Elif(asks[Command.PULL]):
+                    m.d.comb += results.o.ready.eq(1)
+                    emit(results.o.payload, 8)
+                    with m.If(~results.o.valid):
+                        m.next = "ANSWER"
                 with m.Else():
-                    with m.Switch(request.command):
-                        with m.Case(Command.HELLO):
-                            emit(Mux(items == 1, identity[64:], identity[:64]), 8)
-                        with m.Case(Command.READ):
-                            m.next = "READ"
-                        with m.Case(Command.PULL):
-                            m.d.comb += results.o.ready.eq(1)
-                            with m.If(results.o.valid):
-                                emit(results.o.payload, 8)
-                            with m.Else():
-                                m.next = "ANSWER"
-                        with m.Case(Command.ECHO):
-                            collect(1)
-                        with m.Default():
-                            collect(8)
+                    collect(Mux(asks[Command.ECHO], 1, 8))
             with m.State("COLLECT"):
                 m.d.sync += wait.eq(wait + 1)
                 with m.If(wait == READ_LATENCY):
@@ -232,24 +231,22 @@ class HostLink(wiring.Component):
                     with m.If(left == 1):
                         m.next = "ACT"
             with m.State("ACT"):
-                m.d.sync += arguments.eq(0)
-                m.next = "NEXT"
-                with m.Switch(request.command):
-                    with m.Case(Command.READ):
-                        read = Read(argument)
-                        m.d.sync += [self.bus.addr.eq(read.first), items.eq(read.count)]
-                    with m.Case(Command.PULL):
-                        most = MAX_PAYLOAD // 8
-                        m.d.sync += items.eq(Mux(argument > most, most, argument))
-                    with m.Case(Command.WRITE):
-                        write = WordWrite(word)
-                        m.d.sync += [self.bus.addr.eq(write.register), self.bus.w_data.eq(write.value)]
-                        m.d.sync += self.bus.write.eq(1)
-                    with m.Case(Command.PUSH):
-                        m.d.comb += inputs.i.valid.eq(1)  # there is room
-                    with m.Case(Command.ECHO):
-                        emit(word[-8:], 1)
-            with m.State("ROOM"):  # the last word counts by now
+                m.next = "COUNT"
+                write, read = WordWrite(word), Read(argument)
+                m.d.sync += [self.bus.w_data.eq(write.value), self.bus.write.eq(asks[Command.WRITE])]
+                m.d.sync += push.eq(asks[Command.PUSH])
+                with m.If(asks[Command.READ]):
+                    m.d.sync += [self.bus.addr.eq(read.first), items.eq(read.count)]
+                with m.Elif(asks[Command.PULL]):
+                    most = MAX_PAYLOAD // 8
+                    m.d.sync += items.eq(Mux(argument > most, most, argument))
+                with m.Elif(asks[Command.WRITE]):
+                    m.d.sync += self.bus.addr.eq(write.register)
+                with m.Elif(asks[Command.ECHO]):
+                    emit(word[-8:], 1)
+            with m.State("SETTLE"):  # the last word is on its way into the buffer
+                m.next = "ROOM"
+            with m.State("ROOM"):  # it counts by now
                 emit(inputs.room, Pushed.as_shape().size // 8)
             with m.State("READ"):
                 m.d.sync += wait.eq(wait + 1)
