@@ -20,7 +20,7 @@ from hw.config import CoreConfig
 from hw.drain import Drain
 from hw.isa import SEMAPHORE_INITIAL, Destination, Format, Opcode, Semaphore
 from hw.layernorm import NormEngine
-from hw.memory import READ_LATENCY
+from hw.memory import READ_LATENCY, SHARED_READ_LATENCY
 from hw.norm_lane import NormLane
 from hw.pe_array import PEArray
 from hw.requantise import Requantiser
@@ -85,7 +85,7 @@ class Latencies:
             queue=QUEUE_DEPTH,
             to_beat=drain.beat_latency,
             to_write=drain.write_latency,
-            to_residual=Requantiser.LATENCY - READ_LATENCY,
+            to_residual=Requantiser.LATENCY - SHARED_READ_LATENCY,
             to_score_signal=_consulted(RowMaximum(config)).latency + 1,
             softmax=signal_latency(config),
             norm_summed=summed,

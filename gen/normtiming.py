@@ -18,7 +18,7 @@ __all__ = ["Ports"]
 
 _QUEUE = QUEUE_DEPTH - 2  # results that LayerNorm may have under way: what has left counts two cycles more
 _STORE_BEATS = 8  # beats that STORE buffers
-_STORE_LATENCY = 4  # from a RES address to the stream
+_STORE_LATENCY = 5  # from a RES address to the stream
 
 
 class Ports:

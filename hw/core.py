@@ -241,10 +241,10 @@ class TransformerCore(wiring.Component):
         wiring.connect(m, gates["norm"].o, norm.command)
         wiring.connect(m, gates["store"].o, store.command)
         residual = memories["residual"]
+        m.d.sync += residual.r_addr.eq(
+            Mux(drain.res_valid, drain.res_addr, Mux(norm.res_read_valid, norm.res_read_addr, store.res_addr))
+        )
         m.d.comb += [
-            residual.r_addr.eq(
-                Mux(drain.res_valid, drain.res_addr, Mux(norm.res_read_valid, norm.res_read_addr, store.res_addr))
-            ),
             norm.res_read_ready.eq(~drain.res_valid),
             store.res_ready.eq(~drain.res_valid & ~norm.res_read_valid),
             drain.res_data.eq(residual.r_data),

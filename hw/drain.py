@@ -10,7 +10,7 @@ from .activation import ActivationUnit
 from .config import CoreConfig
 from .feeder import FeedTag
 from .isa import ADDRESS_BITS, ArrayCommand, ChannelParameters, Destination, Format
-from .memory import READ_LATENCY
+from .memory import READ_LATENCY, SHARED_READ_LATENCY
 from .pe_array import ACC_BITS
 from .requantise import Requantiser, saturate_signed, saturate_unsigned
 from .rowmax import SCORE_BITS, RowMaximum
@@ -309,8 +309,8 @@ class Drain(wiring.Component):
             activation.w_en.eq(self.table_en),
             activation.w_addr.eq(self.table_addr),
             activation.w_data.eq(self.table_data),
-            self.res_addr.eq(at(done - READ_LATENCY).res),
-            self.res_valid.eq(at(done - READ_LATENCY).valid & at(done - READ_LATENCY).add),
+            self.res_addr.eq(at(done - SHARED_READ_LATENCY).res),
+            self.res_valid.eq(at(done - SHARED_READ_LATENCY).valid & at(done - SHARED_READ_LATENCY).add),
         ]
 
         # --- formats: narrow, add the residual, and wait for the activation

@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 
 from .config import CoreConfig
 from .isa import ADDRESS_BITS, NormCommand, NormParameters
-from .memory import READ_LATENCY
+from .memory import READ_LATENCY, SHARED_READ_LATENCY
 from .norm_lane import NormLane
 from .norm_statistics import NormStatistics
 from .reciprocal import delay
@@ -59,7 +59,7 @@ class NormEngine(wiring.Component):
         The command's ``signal`` in the cycle after its last result was taken, else 0.
     busy : out
     res_read_valid, res_read_addr, res_read_ready, res_read_data : RES read port
-        Data READ_LATENCY cycles after an address was taken. The address may change while it waits.
+        Data SHARED_READ_LATENCY cycles after an address was taken. The address may change while it waits.
     norm_addr, norm_data : NORM read port
         Parameters of ``drain_columns`` channels, READ_LATENCY cycles after the address, every cycle.
     act_valid, act_ready, act_addr, act_data : ACT write port
@@ -67,7 +67,7 @@ class NormEngine(wiring.Component):
     res_valid, res_ready, res_addr, res_data : RES write port
     """
 
-    READ = READ_LATENCY + 1  # cycles from a read to the lanes
+    READ = SHARED_READ_LATENCY + 1  # cycles from a read to the lanes
     WRITTEN = READ + NormLane.LATENCY + 2  # to the result's first cycle on a write port
     _PARAMETERS = READ + NormLane.GAMMA - READ_LATENCY  # to the address of its parameters
 

@@ -7,10 +7,13 @@ from amaranth.hdl import Array, Cat, Const, Module, Signal, Value, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["TensorMemory", "READ_LATENCY", "WRITE_LATENCY"]
+__all__ = ["TensorMemory", "READ_LATENCY", "SHARED_READ_LATENCY", "WRITE_LATENCY"]
 
 READ_LATENCY = 2
 """Cycles from a read address to its data."""
+
+SHARED_READ_LATENCY = READ_LATENCY + 1
+"""The same where engines share a port: whose address it is takes a cycle to decide."""
 
 WRITE_LATENCY = 1
 """Cycles by which a write reaches the memory later than a read address given in the same cycle."""

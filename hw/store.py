@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import CoreConfig
 from .isa import ADDRESS_BITS, StoreCommand
-from .memory import READ_LATENCY
+from .memory import SHARED_READ_LATENCY
 
 __all__ = ["StoreEngine"]
 
@@ -20,7 +20,7 @@ class StoreEngine(wiring.Component):
     Ports
     -----
     command : waits already satisfied; ``signal`` pulses when the command's last RES word has been read
-    res_valid, res_ready, res_addr, res_data : RES read, data READ_LATENCY cycles after acceptance
+    res_valid, res_ready, res_addr, res_data : RES read, data SHARED_READ_LATENCY cycles after acceptance
     o : stream of {data, last}; frame : a word with ``last`` has left
     """
 
@@ -73,7 +73,7 @@ class StoreEngine(wiring.Component):
 
         # Validity and end-of-command marks travel beside the memory.
         valid, final, last = taken, left == 0, is_last
-        for stage in range(READ_LATENCY):
+        for stage in range(SHARED_READ_LATENCY):
             marks = [Signal(name=f"{name}{stage}") for name in ("valid", "final", "last")]
             m.d.sync += [mark.eq(value) for mark, value in zip(marks, (valid, final, last), strict=True)]
             valid, final, last = marks

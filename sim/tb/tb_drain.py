@@ -290,6 +290,7 @@ class Bench:
         ring: dict[int, int] = {}  # row maxima as they stand
         slot = None
         ports = {name: getattr(dut, name) for name in later[0]}
+        residual = 0  # comes a cycle later than the others
         while True:
             await edge
             self.cycle += 1
@@ -302,9 +303,10 @@ class Bench:
                     "w_data": model.w.words[model.w.index(b)],
                     "kv_data": model.kv.words[model.kv.index(b)],
                     "chan_data": model.chan.words[model.chan.index(chan)],
-                    "res_data": model.res.words[model.res.index(res)] if res_valid else self.cycle,
+                    "res_data": residual,
                 }
             )
+            residual = model.res.words[model.res.index(res)] if res_valid else self.cycle
             for name, word in later.pop(0).items():
                 ports[name].value = word
 

@@ -53,7 +53,7 @@ class Memories:
 
     async def run(self) -> None:
         dut, edge = self.dut, RisingEdge(self.dut.clk)
-        res_word, norm_word, waiting = None, 0, None
+        res_word, arriving, norm_word, waiting = None, None, 0, None
         while True:
             dut.res_read_ready.value = self._ready(self.read_stall)
             dut.act_ready.value, dut.res_ready.value = self._ready(self.write_stall), self._ready(self.write_stall)
@@ -76,11 +76,11 @@ class Memories:
             taken = offer is not None and int(getattr(dut, f"{offer[0]}_ready").value)
             waiting = None if taken else offer
 
-            # A word comes two cycles after its address; other cycles show noise.
+            # Words come after two cycles from NORM, after three from RES; other cycles show noise.
             noise = self.random.getrandbits(len(dut.res_read_data))
-            dut.res_read_data.value = noise if res_word is None else res_word
+            dut.res_read_data.value = noise if arriving is None else arriving
             dut.norm_data.value = norm_word
-            res_word = None
+            arriving, res_word = res_word, None
             if int(dut.res_read_valid.value) and int(dut.res_read_ready.value):
                 res_word = self.res[int(dut.res_read_addr.value)]
             norm_word = self.norm.get(int(dut.norm_addr.value), self.random.getrandbits(len(dut.norm_data)))

@@ -27,7 +27,7 @@ class Bench:
         cocotb.start_soon(self._run())
 
     async def _run(self):
-        dut, edge, ready, later = self.dut, RisingEdge(self.dut.clk), 0, [0]
+        dut, edge, ready, later = self.dut, RisingEdge(self.dut.clk), 0, [0, 0]
         while True:
             await edge
             address, taken = int(dut.res_addr.value), int(dut.res_valid.value) and ready
@@ -119,7 +119,7 @@ async def a_word_a_cycle(dut):
         await tick(dut)
         if int(dut.o__valid.value):
             times.append(cycle)
-    assert times == list(range(5, 5 + words))
+    assert times == list(range(6, 6 + words))
 
 
 def _command(**chosen) -> dict:
