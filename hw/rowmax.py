@@ -82,7 +82,7 @@ class RowMaximum(wiring.Component):
             m.d.sync += held.eq((1 << turn) | Mux(first, 0, held))
         finished, finished_slot = Signal(), Signal.like(slot)
         m.d.sync += [finished.eq(valid & last), finished_slot.eq(slot)]
-        m.d.sync += fresh_q.eq(first | ~held.bit_select(turn, 1))
+        m.d.sync += fresh_q.eq(first | ~Mux(turn, held[1], held[0]))
         maxima = []
         for r in range(rows):
             running = [Signal(shape, name=f"running{r}_{half}", reset_less=True) for half in range(2)]
