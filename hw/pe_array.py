@@ -104,7 +104,11 @@ class PEArray(wiring.Component):
         for stage in range(self.latency - 1):
             valid_q, first_q = Signal(name=f"valid{stage}"), Signal(name=f"first{stage}", reset_less=True)
             m.d.sync += [valid_q.eq(valid), first_q.eq(first)]
-            valid, first = valid_q, first_q
+            valid, before, first = valid_q, first, first_q
+        # Each row has a last stage of `first` of its own, near its accumulators. Synthesis merges registers that are
+        # alike, so these start up differently (without `valid` it does not matter).
+        firsts = [Signal(name=f"first_row{r}", init=r & 1, reset_less=bool(r & 2)) for r in range(rows)]
+        m.d.sync += [first_q.eq(before) for first_q in firsts]
         for c in range(cols):
             for r in range(rows):
                 m.submodules[f"pe_{r}_{c}"] = pe = ProcessingElement(depth=depth)
@@ -112,7 +116,7 @@ class PEArray(wiring.Component):
                     pe.a.eq(a[r]),
                     pe.b.eq(b[c]),
                     pe.valid.eq(valid),
-                    pe.first.eq(first),
+                    pe.first.eq(firsts[r]),
                     self.acc[c][r].eq(pe.acc),
                 ]
         return m
