@@ -161,9 +161,9 @@ class HostLink(wiring.Component):
             m.d.sync += [left.eq(count), wait.eq(0)]
             m.next = "COLLECT"
 
-        def emit(value, count):
-            m.d.sync += [word.eq(value), left.eq(count)]
-            m.next = "EMIT"
+        def emit(count):
+            m.d.sync += left.eq(count)
+            m.next = "LOAD"
 
         with m.FSM():
             with m.State("IDLE"):
@@ -213,12 +213,12 @@ class HostLink(wiring.Component):
                     with m.If(asks[Command.PUSH] & ~told):
                         m.next = "SETTLE"
                 with m.Elif(asks[Command.HELLO]):
-                    emit(Mux(items == 1, identity[64:], identity[:64]), 8)
+                    emit(8)
                 with m.Elif(asks[Command.READ]):
                     m.next = "READ"
                 with m.Elif(asks[Command.PULL]):
                     m.d.comb += results.o.ready.eq(1)
-                    emit(results.o.payload, 8)
+                    emit(8)
                     with m.If(~results.o.valid):
                         m.next = "ANSWER"
                 with m.Else():
@@ -243,16 +243,28 @@ class HostLink(wiring.Component):
                 with m.Elif(asks[Command.WRITE]):
                     m.d.sync += self.bus.addr.eq(write.register)
                 with m.Elif(asks[Command.ECHO]):
-                    emit(word[-8:], 1)
+                    emit(1)
             with m.State("SETTLE"):  # the last word is on its way into the buffer
                 m.next = "ROOM"
             with m.State("ROOM"):  # it counts by now
-                emit(inputs.room, Pushed.as_shape().size // 8)
+                emit(Pushed.as_shape().size // 8)
             with m.State("READ"):
                 m.d.sync += wait.eq(wait + 1)
                 with m.If(wait == BUS_LATENCY):
                     m.d.sync += self.bus.addr.eq(self.bus.addr + 1)
-                    emit(self.bus.r_data, 4)
+                    emit(4)
+            with m.State("LOAD"):  # `items` counts those after this one
+                m.next = "EMIT"
+                with m.If(asks[Command.HELLO]):
+                    m.d.sync += word.eq(Mux(items == 0, identity[64:], identity[:64]))
+                with m.Elif(asks[Command.READ]):
+                    m.d.sync += word.eq(self.bus.r_data)
+                with m.Elif(asks[Command.PULL]):
+                    m.d.sync += word.eq(results.o.payload)
+                with m.Elif(asks[Command.ECHO]):
+                    m.d.sync += word.eq(word[-8:])
+                with m.Else():
+                    m.d.sync += word.eq(inputs.room)
             with m.State("EMIT"):
                 m.d.comb += answer.w_en.eq(1)
                 m.d.sync += [word.eq(word >> 8), written.eq(written + 1), left.eq(left - 1)]
