@@ -78,7 +78,6 @@ class Latencies:
         """Those of a core of ``config``."""
         drain = _consulted(Drain(config, array_latency=_consulted(PEArray(config)).latency))
         norm = _consulted(NormEngine(config))
-        summed = norm.next_cycles(0) - 4
         return cls(
             redirect=READ_LATENCY + 4,
             dispatch=Sequencer.LATENCY + 1 + 2 + 1,
@@ -88,7 +87,7 @@ class Latencies:
             to_residual=Requantiser.LATENCY - SHARED_READ_LATENCY,
             to_score_signal=_consulted(RowMaximum(config)).latency + 1,
             softmax=signal_latency(config),
-            norm_summed=summed,
+            norm_summed=norm.summed,
             norm_statistics=norm.cycles(0, 0) - norm.next_cycles(0) - NormEngine.WRITTEN,
             norm_written=NormEngine.WRITTEN,
             norm_gap=NormEngine.READ + NormLane.SQUARE,

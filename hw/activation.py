@@ -9,7 +9,7 @@ from .config import CoreConfig
 from .isa import GeluParameters
 from .memory import READ_LATENCY, TensorMemory
 from .multiplier import Multiplier, WideMultiplier
-from .reciprocal import delay
+from .pipeline import delay
 from .requantise import Requantiser, saturate_signed, saturate_unsigned
 
 __all__ = ["ActivationUnit", "GeluLane", "TABLE_ENTRIES"]

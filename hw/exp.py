@@ -6,7 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .multiplier import Multiplier, WideMultiplier
-from .reciprocal import delay
+from .pipeline import delay
 from .rowmax import SCORE_BITS
 
 __all__ = ["EXP_KERNELS", "ExpBase2", "ExpIbert", "ExpLane", "ScoreIndex"]

@@ -11,7 +11,7 @@ from .isa import ADDRESS_BITS, NormCommand, NormParameters
 from .memory import READ_LATENCY, SHARED_READ_LATENCY
 from .norm_lane import NormLane
 from .norm_statistics import NormStatistics
-from .reciprocal import delay
+from .pipeline import delay
 from .stream import StreamBuffer
 
 __all__ = ["NormEngine"]
@@ -65,6 +65,8 @@ class NormEngine(wiring.Component):
     act_valid, act_ready, act_addr, act_data : ACT write port
         Beat address and bytes; stays until it is taken.
     res_valid, res_ready, res_addr, res_data : RES write port
+    summed : int
+        Cycles from a read to its squares' sum.
     """
 
     READ = SHARED_READ_LATENCY + 1  # cycles from a read to the lanes
@@ -75,7 +77,7 @@ class NormEngine(wiring.Component):
         self.config = config
         self._statistics = NormStatistics(config, lead=self.READ + NormLane.SCALE)
         columns, lanes = config.drain_columns, config.lanes
-        self._summed = self.READ + NormLane.SQUARE + ceil_log2(columns)  # from a read to its squares' sum
+        self.summed = self.READ + NormLane.SQUARE + ceil_log2(columns)
         super().__init__(
             {
                 "command": In(stream.Signature(NormCommand)),
@@ -104,7 +106,7 @@ class NormEngine(wiring.Component):
 
     def next_cycles(self, beats: int) -> int:
         """Cycles from a command's acceptance by an idle engine without stalls until it may accept the next one."""
-        return beats + self._summed + 4
+        return beats + self.summed + 4
 
     def elaborate(self, platform):
         m = Module()
@@ -147,7 +149,7 @@ class NormEngine(wiring.Component):
                 stages.append(delay(m, stages[-1], 1, name=f"{name}{cycle}", reset=reset))
             return stages
 
-        summed, tree = self._summed, ceil_log2(columns)
+        summed, tree = self.summed, ceil_log2(columns)
         result = self.READ + NormLane.LATENCY
         gathering = travel(gather_reads, summed, "gathering", reset=True)
         firsts = travel(first, summed, "first")

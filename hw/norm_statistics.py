@@ -8,7 +8,8 @@ from amaranth.utils import ceil_log2
 
 from .config import CoreConfig
 from .isqrt import ISqrt
-from .reciprocal import Normalise, Reciprocal, delay
+from .pipeline import delay
+from .reciprocal import Normalise, Reciprocal
 
 __all__ = ["NormStatistics", "NormWidths"]
 

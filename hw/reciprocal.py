@@ -1,22 +1,14 @@
 # SPDX-License-Identifier: SHL-2.1
 """Fixed-point reciprocals: leading-zero normalisation, pipelined division, and the softmax's row scale."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .multiplier import Multiplier
+from .pipeline import delay
 
-__all__ = ["Normalise", "Reciprocal", "RowScale", "delay"]
-
-
-def delay(m: Module, value: Value, cycles: int, *, name: str, reset: bool = False) -> Value:
-    """``value`` as it was ``cycles`` cycles ago: that many registers, which ``reset`` clears."""
-    for cycle in range(cycles):
-        delayed = Signal.like(value, name=f"{name}_{cycle + 1}", init=0, reset_less=not reset)
-        m.d.sync += delayed.eq(value)
-        value = delayed
-    return value
+__all__ = ["Normalise", "Reciprocal", "RowScale"]
 
 
 class Normalise(wiring.Component):

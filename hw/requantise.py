@@ -6,7 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .multiplier import WideMultiplier
-from .reciprocal import delay
+from .pipeline import delay
 
 __all__ = ["Requantiser", "RoundingShifter", "saturate_signed", "saturate_unsigned"]
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: SHL-2.1
 """Running row maximum of the scores, kept for each slot of the score ring."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import CoreConfig
-from .reciprocal import delay
+from .pipeline import delay
 
 __all__ = ["RowMaximum", "SCORE_BITS"]
 
@@ -49,13 +49,15 @@ class RowMaximum(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         rows, columns = self.config.rows, self.config.drain_columns
-        shape = signed(SCORE_BITS)
-        lowest = -(1 << (SCORE_BITS - 1))
+        # Offset binary, scores plus 2^23: an unsigned comparison is one carry chain, without a signed one's overflow.
+        shape = unsigned(SCORE_BITS)
+        offset = 1 << (SCORE_BITS - 1)
 
         masked = [[Signal(shape, name=f"masked{p}_{r}", reset_less=True) for r in range(rows)] for p in range(columns)]
         for p in range(columns):
             for r in range(rows):
-                m.d.sync += masked[p][r].eq(Mux(self.mask[p], self.score[p * rows + r], lowest))
+                score = self.score[p * rows + r].as_unsigned() ^ offset
+                m.d.sync += masked[p][r].eq(Mux(self.mask[p], score, 0))
         while len(masked) > 1:  # a registered tree over the columns of a beat
             halves = []
             for p in range(0, len(masked), 2):
@@ -97,11 +99,9 @@ class RowMaximum(wiring.Component):
             second = Signal(name=f"second{r}")
             m.d.sync += [h.eq(value) for h, value in zip(halves, running, strict=True)]
             m.d.sync += second.eq(~of_block[0] | (of_block[1] & (running[1] > running[0])))
-            maxima.append(Mux(second, halves[1], halves[0]))
+            maxima.append(Mux(second, halves[1], halves[0]) ^ offset)
 
-        ring = Array(
-            [Signal(data.ArrayLayout(shape, rows), name=f"slot{s}", reset_less=True) for s in range(self.config.slots)]
-        )
+        ring = Array([Signal(self.row_max.shape(), name=f"slot{s}", reset_less=True) for s in range(self.config.slots)])
         stored, stored_slot = delay(m, finished, 2, name="stored", reset=True), delay(m, finished_slot, 2, name="slot")
         with m.If(stored):
             for r in range(rows):

@@ -10,7 +10,8 @@ from .config import CoreConfig
 from .exp import ExpLane
 from .isa import HeadParameters, Lengths, SoftmaxCommand
 from .memory import READ_LATENCY
-from .reciprocal import RowScale, delay
+from .pipeline import delay
+from .reciprocal import RowScale
 from .rowmax import SCORE_BITS
 
 __all__ = ["SoftmaxEngine", "signal_latency"]

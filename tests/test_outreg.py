@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gen.outreg import merge_output_registers, merge_registers_in
+from gen.netlistfile import edited
+from gen.outreg import merge_output_registers
 from gen.registered import unregistered_cells
 from gen.tools import ToolFailed
 
@@ -96,8 +97,11 @@ def test_data_that_leave_the_module_stay():
 def test_a_file_is_rewritten_or_refused(tmp_path: Path):
     path = tmp_path / "netlist.json"
     path.write_text(json.dumps({"modules": {"top": module()}}))
-    assert merge_registers_in(path, "top") == 1
+    with edited(path, "top") as netlist:
+        assert merge_output_registers(netlist) == 1
     assert set(json.loads(path.read_text())["modules"]["top"]["cells"]) == {"ram"}
-    path.write_text(path.read_text()[:100])
-    with pytest.raises(ToolFailed, match="no whole netlist"):
-        merge_registers_in(path, "top")
+    for half in (path.read_text()[:100], "{}", '{"modules": {"top": {"cells": {"a": {}}}}}'):
+        path.write_text(half)
+        with pytest.raises(ToolFailed, match="no whole netlist"), edited(path, "top") as netlist:
+            merge_output_registers(netlist)
+        assert path.read_text() == half
