@@ -75,7 +75,7 @@ class NormEngine(wiring.Component):
 
     def __init__(self, config: CoreConfig):
         self.config = config
-        self._statistics = NormStatistics(config, lead=self.READ + NormLane.SCALE)
+        self._statistics = NormStatistics(config, lead=self.READ + NormLane.SCALE + 1)
         columns, lanes = config.drain_columns, config.lanes
         self.summed = self.READ + NormLane.SQUARE + ceil_log2(columns)
         super().__init__(
@@ -102,7 +102,7 @@ class NormEngine(wiring.Component):
 
     def cycles(self, beats: int, passes: int) -> int:
         """Cycles from a command's acceptance by an idle engine without stalls to its ``signal``."""
-        return self.next_cycles(beats) + self._statistics.latency + passes * beats + self.WRITTEN
+        return self.next_cycles(beats) + self._statistics.latency + 1 + passes * beats + self.WRITTEN
 
     def next_cycles(self, beats: int) -> int:
         """Cycles from a command's acceptance by an idle engine without stalls until it may accept the next one."""
@@ -180,8 +180,9 @@ class NormEngine(wiring.Component):
         ]
         writes_source = (emit != Emit.IDLE) & of_current
         writes_earlier = is_writing & of_writing & (emit != Emit.READ)
-        starts_writing = Signal()
-        m.d.comb += starts_writing.eq((emit == Emit.STATISTICS) & statistics.ready & ~is_writing)
+        known, starts_writing = Signal(), Signal()
+        m.d.sync += known.eq(statistics.ready & ~hand_over)
+        m.d.comb += starts_writing.eq((emit == Emit.STATISTICS) & known & ~is_writing)
 
         with m.Switch(gather):
             with m.Case(Gather.IDLE):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: SHL-2.1
 """Softmax engine: a row block of raw scores to unnormalised uint8 exponentials and the rows' deferred divisions."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -116,18 +116,23 @@ class SoftmaxEngine(wiring.Component):
         # --- a beat a cycle; the command is taken with its first
         beat, slot, running = Signal(beat_shape), Signal(slot_shape), Signal()
         issue, first, last = Signal(), Signal(), Signal()
-        m.submodules.signals = signals = fifo.SyncFIFO(width=len(self.signal), depth=config.slots)
+        in_flight, done = Signal(config.slots), Signal()  # as many bits as commands, from bit 0 on
+        signals = Array(Signal.like(self.signal, name=f"signal{s}", reset_less=True) for s in range(config.slots))
         m.d.comb += [
-            self.command.ready.eq(~running & signals.w_rdy),
+            self.command.ready.eq(~running & ~in_flight[-1]),
             first.eq(self.command.valid & self.command.ready),
             issue.eq(running | first),
             last.eq(issue & (beat + 1 == self.lengths.key_words << ceil_log2(config.word_beats))),
-            signals.w_en.eq(first),
-            signals.w_data.eq(self.command.payload.signal),
             self.score_addr.eq(Cat(beat, slot)),
             self.head_addr.eq(self.command.payload.head),
-            self.busy.eq(signals.r_rdy),
+            self.busy.eq(in_flight[0]),
         ]
+        with m.If(first & ~done):
+            m.d.sync += in_flight.eq(Cat(1, in_flight))
+        with m.Elif(done & ~first):
+            m.d.sync += in_flight.eq(in_flight >> 1)
+        with m.If(first):
+            m.d.sync += signals[slot].eq(self.command.payload.signal)
         with m.If(issue):
             m.d.sync += [running.eq(~last), beat.eq(Mux(last, 0, beat + 1)), slot.eq(slot + last)]
         column_bits = ceil_log2(columns)
@@ -164,7 +169,7 @@ class SoftmaxEngine(wiring.Component):
         # --- row sums: over the columns of a beat, then over beats
         sum_latency = _sum_latency(config)
         sum_valid = delay(m, self.prob_valid, sum_latency, name="sum_valid", reset=True)
-        sum_first = delay(m, prob_beat == 0, sum_latency, name="sum_first")
+        sum_first = delay(m, first_read, e_latency + 1 + sum_latency - READ_LATENCY, name="sum_first")
         sum_last = delay(m, prob_last, sum_latency, name="sum_last", reset=True)
         complete = delay(m, sum_last, 1, name="complete", reset=True)
         waiting = Signal(rows)  # rows whose totals are still to enter the divider
@@ -188,13 +193,16 @@ class SoftmaxEngine(wiring.Component):
 
         # --- row scales, a row a cycle; the next command's totals come no sooner than `rows` cycles later
         out_shape = data.StructLayout({"mult": 16, "shift": 6})
-        m.submodules.outs = outs = fifo.SyncFIFO(width=out_shape.size, depth=config.slots)
+        outs = Array(Signal(out_shape, name=f"out{s}", reset_less=True) for s in range(config.slots))
+        read_slot = delay(m, slot, READ_LATENCY, name="read_slot")
+        complete_slot = delay(m, prob_slot, sum_latency + 1, name="complete_slot")
         m.submodules.row_scale = row_scale = RowScale(total_bits=_total_bits(config))
         out = Signal(out_shape, reset_less=True)
+        with m.If(first_read):
+            m.d.sync += outs[read_slot].eq(Cat(self.head_data.out_mult, self.head_data.out_shift))
+        with m.If(complete):
+            m.d.sync += out.eq(outs[complete_slot])
         m.d.comb += [
-            outs.w_en.eq(first_read),
-            outs.w_data.eq(Cat(self.head_data.out_mult, self.head_data.out_shift)),
-            outs.r_en.eq(complete),
             row_scale.valid_i.eq(waiting[0]),
             row_scale.total.eq(totals[0]),
             row_scale.out_mult.eq(out.mult),
@@ -203,11 +211,11 @@ class SoftmaxEngine(wiring.Component):
             self.scale_mult.eq(row_scale.mult),
             self.scale_shift.eq(row_scale.shift),
         ]
-        with m.If(complete):
-            m.d.sync += out.eq(outs.r_data)
+        m.d.comb += [
+            done.eq(self.scale_valid & (self.scale_row == rows - 1)),
+            self.signal.eq(Mux(done, signals[self.scale_slot], 0)),
+        ]
         with m.If(self.scale_valid):
-            done = self.scale_row == rows - 1
-            m.d.comb += [self.signal.eq(Mux(done, signals.r_data, 0)), signals.r_en.eq(done)]
             m.d.sync += [
                 self.scale_row.eq(Mux(done, 0, self.scale_row + 1)),
                 self.scale_slot.eq(self.scale_slot + done),

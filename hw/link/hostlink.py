@@ -130,7 +130,8 @@ class HostLink(wiring.Component):
         ]
 
         # --- what requests are made of: bytes collected into `word`, acts, bytes emitted from it
-        word = Signal(64)
+        word, source = Signal(64), Signal(64, reset_less=True)
+        moves, loads = Signal(), Signal()  # in the next cycle `word` moves on by a byte, or takes `source`
         items = Signal(range(MAX_PAYLOAD + 1))  # still to come
         left = Signal(range(9))  # bytes of the item
         wait = Signal(range(max(READ_LATENCY, BUS_LATENCY) + 2))
@@ -151,7 +152,23 @@ class HostLink(wiring.Component):
             self.bus.write.eq(0),
             push.eq(0),
             room.eq(inputs.room >= request.length[3:]),
+            moves.eq(0),
+            loads.eq(0),
         ]
+        with m.If(asks[Command.HELLO]):
+            m.d.sync += source.eq(Mux(items == 0, identity[64:], identity[:64]))
+        with m.Elif(asks[Command.READ]):
+            m.d.sync += source.eq(self.bus.r_data)
+        with m.Elif(asks[Command.PULL]):
+            m.d.sync += source.eq(results.o.payload)
+        with m.Elif(asks[Command.ECHO]):
+            m.d.sync += source.eq(word[-8:])
+        with m.Else():
+            m.d.sync += source.eq(inputs.room)
+        with m.If(loads):
+            m.d.sync += word.eq(source)
+        with m.Elif(moves):
+            m.d.sync += word.eq(Cat(word[8:], requests.r_data))  # what is emitted does not mind what comes in
 
         def fail(status):
             m.d.sync += kept_status.eq(status)
@@ -226,10 +243,11 @@ class HostLink(wiring.Component):
             with m.State("COLLECT"):
                 m.d.sync += wait.eq(wait + 1)
                 with m.If(wait == READ_LATENCY):
-                    m.d.sync += [word.eq(Cat(word[8:], requests.r_data)), reading.eq(reading + 1), wait.eq(0)]
-                    m.d.sync += left.eq(left - 1)
+                    m.d.sync += [moves.eq(1), reading.eq(reading + 1), wait.eq(0), left.eq(left - 1)]
                     with m.If(left == 1):
-                        m.next = "ACT"
+                        m.next = "COLLECTED"
+            with m.State("COLLECTED"):  # the last byte is on its way into `word`
+                m.next = "ACT"
             with m.State("ACT"):
                 m.next = "COUNT"
                 write, read = WordWrite(word), Read(argument)
@@ -254,23 +272,17 @@ class HostLink(wiring.Component):
                     m.d.sync += self.bus.addr.eq(self.bus.addr + 1)
                     emit(4)
             with m.State("LOAD"):  # `items` counts those after this one
-                m.next = "EMIT"
-                with m.If(asks[Command.HELLO]):
-                    m.d.sync += word.eq(Mux(items == 0, identity[64:], identity[:64]))
-                with m.Elif(asks[Command.READ]):
-                    m.d.sync += word.eq(self.bus.r_data)
-                with m.Elif(asks[Command.PULL]):
-                    m.d.sync += word.eq(results.o.payload)
-                with m.Elif(asks[Command.ECHO]):
-                    m.d.sync += word.eq(word[-8:])
-                with m.Else():
-                    m.d.sync += word.eq(inputs.room)
+                m.d.sync += loads.eq(1)
+                m.next = "MOVE"
             with m.State("EMIT"):
                 m.d.comb += answer.w_en.eq(1)
-                m.d.sync += [word.eq(word >> 8), written.eq(written + 1), left.eq(left - 1)]
+                m.d.sync += [moves.eq(1), written.eq(written + 1), left.eq(left - 1)]
                 m.d.sync += kept_length.eq(written + 1)
+                m.next = "MOVE"
                 with m.If(left == 1):
                     m.next = "NEXT"
+            with m.State("MOVE"):
+                m.next = "EMIT"
             with m.State("ANSWER"):  # the header has settled
                 m.next = "SEND"
             with m.State("SEND"):
