@@ -48,6 +48,7 @@ async def start(dut) -> None:
 
 
 def check_outputs(dut) -> None:
+    """Every channel that the wrapper drives keeps valid and payload until it is ready."""
     for channel, payload in _PAYLOADS.items():
         ports = (getattr(dut, channel + name) for name in ("valid", "ready", *payload))
         cocotb.start_soon(steady(dut.aclk, *ports))
@@ -75,6 +76,7 @@ class Host:
 
 
 def refused(response) -> bool:
+    """Whether an access was answered with SLVERR; no other error is allowed."""
     assert response in (AxiResp.OKAY, AxiResp.SLVERR)
     return response == AxiResp.SLVERR
 

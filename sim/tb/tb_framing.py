@@ -14,10 +14,12 @@ FLAG, ESCAPE = 0x7E, 0x7D
 
 
 def stuffed(body: bytes) -> bytes:
+    """``body`` without flags: FLAG and ESCAPE bytes each become two."""
     return body.replace(b"\x7d", b"\x7d\x5d").replace(b"\x7e", b"\x7d\x5e")
 
 
 def with_crc(body: bytes) -> bytes:
+    """``body`` and its CRC-32, as a frame ends."""
     return body + zlib.crc32(body).to_bytes(4, "little")
 
 

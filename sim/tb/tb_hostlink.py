@@ -17,6 +17,7 @@ SESSION = 0xBEEF
 
 
 def bit_ps() -> int:
+    """Length of a bit on the line, ps."""
     return round(CLOCK_NS * 1000 * parameters()["clock_hz"] / parameters()["baud"])
 
 
