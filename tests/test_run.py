@@ -25,7 +25,7 @@ from gen.randommodel import random_model, random_rows
 from hw.config import CoreConfig, preset
 from sim.board.terminal import Terminal
 from sim.reference import forward
-from tests.test_badinput import stand_in
+from tests.commandline import stand_in
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "examples" / "digits"
