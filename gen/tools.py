@@ -60,10 +60,17 @@ def run(job: Job, progress: Callable[[str], None] | None = None) -> None:
     run_all([job], progress=progress)
 
 
-def run_all(jobs: Sequence[Job], *, parallel: int = 1, progress: Callable[[str], None] | None = None) -> None:
+def run_all(
+    jobs: Sequence[Job],
+    *,
+    parallel: int = 1,
+    progress: Callable[[str], None] | None = None,
+    hopeless: Callable[[Job, float], bool] | None = None,
+) -> list[Job]:
     """Runs every job, ``parallel`` at a time; ``progress`` is told the newest line of a log now and then.
 
-    Whatever ends it early (an error, Ctrl-C) also ends the tools that still run.
+    ``hopeless`` is asked about a job that has run for so many seconds: one of which it says so is ended, and returned.
+    Whatever ends everything early (an error, Ctrl-C) also ends the tools that still run.
 
     Raises
     ------
@@ -74,7 +81,8 @@ def run_all(jobs: Sequence[Job], *, parallel: int = 1, progress: Callable[[str],
     """
     programs = [find(job.tool) for job in jobs]
     waiting = list(zip(jobs, programs, strict=True))[::-1]
-    running: list[tuple[Job, subprocess.Popen]] = []
+    running: list[tuple[Job, subprocess.Popen, float]] = []
+    given_up = []
     try:
         while waiting or running:
             while waiting and len(running) < parallel:
@@ -84,19 +92,24 @@ def run_all(jobs: Sequence[Job], *, parallel: int = 1, progress: Callable[[str],
                     process = subprocess.Popen(
                         command, cwd=job.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
                     )
-                running.append((job, process))
+                running.append((job, process, time.monotonic()))
             time.sleep(_POLL_S)
-            for job, process in running:
-                if process.poll():
+            for job, process, start in running:
+                if process.poll() is None and hopeless and hopeless(job, time.monotonic() - start):
+                    process.kill()
+                    process.wait()
+                    given_up.append(job)
+                elif process.returncode:
                     raise ToolFailed(f"{job.tool}: stopped with status {process.returncode} ({_last_line(job)})")
                 if progress:
                     progress(_last_line(job))
-            running = [(job, process) for job, process in running if process.returncode is None]
+            running = [entry for entry in running if entry[1].returncode is None]
     finally:
-        for _, process in running:
+        for _, process, _ in running:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+    return given_up
 
 
 def _last_line(job: Job) -> str:

