@@ -45,7 +45,7 @@ def markdown(facts: dict) -> str:
         lines.append(f"| {attempt['pll_mhz']:.4f} | {'yes' if attempt['met'] else 'no'} | {seeds} |")
     lines += [
         "",
-        f"Over {len(rates['seeds'])} seeds: lowest {shown(rates['lowest'], 2)}, median {shown(rates['median'], 2)}, "
+        f"Seeds tried: {len(rates['seeds'])}; lowest {shown(rates['lowest'], 2)}, median {shown(rates['median'], 2)}, "
         f"highest {rates['highest']:.2f} MHz.",
         "",
         f"Critical path: {path['text']}",
