@@ -13,8 +13,8 @@ from amaranth_boards.ulx3s import ULX3S_25F_Platform, ULX3S_85F_Platform
 
 from boards.programmer import DfuUtil, OpenFpgaLoader, Programmer
 from gen.errors import InputError
+from gen.fpga.synth import PARTS, Part
 from gen.link.device import BAUD
-from gen.synth import PARTS, Part
 from hw.link.board import LEDS
 
 __all__ = ["BOARDS", "DEFAULT", "Board", "Pin", "board"]

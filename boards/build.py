@@ -12,12 +12,12 @@ from pathlib import Path
 from boards.board import Board
 from boards.pll import Pll, fastest
 from boards.route import emit_top, link, pack, route
-from gen.emit import TOP as CORE
-from gen.image import Image
-from gen.nextpnr import Route
-from gen.synth import Cells, check_mapping, synthesise
+from gen.emit.verilog import TOP as CORE
+from gen.fpga.nextpnr import Route
+from gen.fpga.synth import Cells, check_mapping, synthesise
+from gen.program.image import Image
 from gen.tools import ToolFailed
-from hw.registers import hash64
+from hw.host.registers import hash64
 
 __all__ = ["ATTEMPTS", "TOOLS", "Attempt", "Build", "build"]
 

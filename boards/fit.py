@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from functools import cache
 
 from boards.board import Board
-from gen.compiler import memory_usage
 from gen.errors import InputError
-from gen.estimate import Room, estimate, rooms
-from gen.layout import check_model
-from gen.synth import Cells
+from gen.fpga.estimate import Room, estimate, rooms
+from gen.fpga.synth import Cells
+from gen.program.compiler import memory_usage
+from gen.program.layout import check_model
 from hw.config import PRESETS, CoreConfig
 from sim.qmodel import QuantModel
 

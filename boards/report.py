@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from gen.nextpnr import shown
+from gen.fpga.nextpnr import shown
 
 __all__ = ["markdown"]
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from boards.board import Board
 from boards.pll import Pll
 from boards.top import BoardTop, clock_hz
-from gen.emit import TOP as CORE
+from gen.emit.verilog import TOP as CORE
 from gen.errors import InputError
-from gen.nextpnr import Route, prepare, run_seeds
-from gen.registered import unregistered_cells
-from gen.synth import Cells
+from gen.fpga.nextpnr import Route, prepare, run_seeds
+from gen.fpga.registered import unregistered_cells
+from gen.fpga.synth import Cells
 from gen.tools import Job, ToolFailed, run
 from hw.config import CoreConfig
 from hw.link.uart import phase_step

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gen.compiler import compile_model
-from gen.cycles import predict, useful_macs, utilisation
+from gen.cycles.predict import predict, useful_macs, utilisation
 from gen.demo import digits_model
-from gen.emit import TOP, emit_core
+from gen.emit.verilog import TOP, emit_core
 from gen.errors import InputError
-from gen.image import Image
-from gen.randommodel import random_model, random_rows
-from gen.session import Session
-from gen.simulate import steady_interval
+from gen.model.randommodel import random_model, random_rows
+from gen.program.compiler import compile_model
+from gen.program.image import Image
+from gen.simulate.run import steady_interval
+from gen.simulate.session import Session
 from hw.config import CoreConfig, preset
 from sim import reference
 from sim.fast import Progress
@@ -36,7 +36,7 @@ _STREAMED = 6  # inputs of a stream
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """A model on a preset. ``shape``: of :func:`gen.randommodel.random_model`; None is the bundled digits model.
+    """A model on a preset. ``shape``: of :func:`gen.model.randommodel.random_model`; None is the bundled digits model.
 
     ``bars``: least utilisation by mode.
     """
@@ -172,7 +172,7 @@ def _core(config: CoreConfig) -> str:
 def table(measurements: Sequence[Measurement]) -> str:
     """The measurements as a Markdown table."""
     lines = [
-        "Cycles measured on the Verilog in the fast simulator; predicted: by the cycle model, `gen/cycles.py`.",
+        "Cycles measured on the Verilog in the fast simulator; predicted: by the cycle model, `gen/cycles/predict.py`.",
         "",
         "| workload | array | mode | cycles | useful MACs | utilisation | bar | predicted | off by | bit-exact |",
         "|---|---|---|---|---|---|---|---|---|---|",

@@ -13,18 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from gen.atomic import output_folder
-from gen.checkpoint import read_checkpoint
-from gen.compiler import compile_model
-from gen.cycles import predict, useful_macs, utilisation
-from gen.emit import TOP, emit_core
+from gen.cycles.predict import predict, useful_macs, utilisation
+from gen.emit.manifest import write_design
+from gen.emit.verilog import TOP, emit_core
 from gen.errors import InputError
-from gen.floatmodel import forward
-from gen.image import Image
-from gen.manifest import write_design
-from gen.quantize import integer_inputs, quantise
-from gen.session import Session
-from gen.simulate import steady_interval
-from gen.tensors import differences
+from gen.model.checkpoint import read_checkpoint
+from gen.model.floatmodel import forward
+from gen.model.quantize import integer_inputs, quantise
+from gen.program.compiler import compile_model
+from gen.program.image import Image
+from gen.program.tensors import differences
+from gen.simulate.run import steady_interval
+from gen.simulate.session import Session
 from hw.config import preset
 from sim import reference
 from sim.fast import Progress

@@ -6,10 +6,16 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from .array.drain import Drain
+from .array.feeder import Feeder
+from .array.kvwrite import KeyValueWriter
+from .array.pe_array import PEArray
 from .config import CoreConfig
-from .drain import Drain
-from .feeder import Feeder
-from .isa import (
+from .io.loader import Loader
+from .io.store import StoreEngine
+from .memory import READ_LATENCY, TensorMemory
+from .norm.layernorm import NormEngine
+from .program.isa import (
     PENDING_MAX,
     SEMAPHORE_INITIAL,
     TOKEN_BITS,
@@ -21,15 +27,9 @@ from .isa import (
     StoreCommand,
     Target,
 )
-from .kvwrite import KeyValueWriter
-from .layernorm import NormEngine
-from .loader import Loader
-from .memory import READ_LATENCY, TensorMemory
-from .pe_array import PEArray
-from .semaphores import CommandGate, SemaphoreBank
-from .sequencer import Sequencer
-from .softmax import SoftmaxEngine
-from .store import StoreEngine
+from .program.semaphores import CommandGate, SemaphoreBank
+from .program.sequencer import Sequencer
+from .softmax.softmax import SoftmaxEngine
 
 __all__ = ["TransformerCore", "BUSY_BITS", "USED_BITS", "memory_shapes"]
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functional simulator of the command set: runs program words on memory contents, one command at a time, in order.
 
-It knows only :mod:`hw.isa`, :mod:`hw.config` and :mod:`sim.golden`. Whatever was never written holds random garbage,
-so that a program that depends on it gives wrong results here too.
+It knows only :mod:`hw.program.isa`, :mod:`hw.config` and :mod:`sim.golden`. Whatever was never written holds random
+garbage, so that a program that depends on it gives wrong results here too.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy.typing as npt
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
-from hw import isa
 from hw.config import CoreConfig
-from hw.isa import SEMAPHORE_INITIAL, ASource, BSource, Destination, Format, Opcode, Semaphore, Target
+from hw.program import isa
+from hw.program.isa import SEMAPHORE_INITIAL, ASource, BSource, Destination, Format, Opcode, Semaphore, Target
 from sim import golden
 from sim.golden import IntArray
 from sim.order import OrderChecker

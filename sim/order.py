@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hw.isa import SEMAPHORE_INITIAL, Semaphore
+from hw.program.isa import SEMAPHORE_INITIAL, Semaphore
 from sim.golden import IntArray
 
 __all__ = ["ENGINES", "HazardError", "OrderChecker"]

@@ -17,7 +17,7 @@ test ``tests/test_thing.py`` (pytest, runs the simulator once for each parameter
     import cocotb
     import numpy as np
     from sim.golden import thing
-    from sim.streams import StreamSink, StreamSource, pack, unpack
+    from sim.tb.streams import StreamSink, StreamSource, pack, unpack
     from sim.tb import parameters, rng, start
 
     @cocotb.test()

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from hw import isa
 from hw.config import CoreConfig
-from hw.isa import Opcode, Semaphore, When
+from hw.program import isa
+from hw.program.isa import Opcode, Semaphore, When
 
 __all__ = ["Command", "ProgramError", "Step", "commands", "row_blocks", "walk"]
 
@@ -31,7 +31,7 @@ _OPERANDS = {
 
 
 class ProgramError(RuntimeError):
-    """A program that breaks the rules of :mod:`hw.isa` when run in order."""
+    """A program that breaks the rules of :mod:`hw.program.isa` when run in order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from gen.randommodel import random_model
+from gen.model.randommodel import random_model
 from hw.config import CoreConfig
 
 __all__ = ["CALIBRATION", "DIGITS", "ROOT", "contents", "quantize", "small_model", "stand_in"]

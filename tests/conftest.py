@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from gen.modelfile import save_model
+from gen.model.modelfile import save_model
 from tests.commandline import DIGITS, small_model
 
 # The same examples in every run: a failure seen once is seen again.

@@ -8,8 +8,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.host.registers import register
 from hw.link.hostlink import HostLink
-from hw.registers import register
 from hw.stream import StreamBuffer
 from sim.board import LINE_ERROR, SimulatedBoard
 from sim.board.line import DirectLine

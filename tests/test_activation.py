@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/activation.py."""
+"""hw/array/activation.py."""
 
 import math
 
 import numpy as np
 import pytest
 
-from hw.activation import ActivationUnit
+from hw.array.activation import ActivationUnit
 from hw.config import CoreConfig
-from hw.isa import GeluParameters
+from hw.program.isa import GeluParameters
 from hw.verilog import to_verilog
 from sim.runner import run_cocotb
 

@@ -7,11 +7,24 @@ import pytest
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
-from gen.assembler import ROWS, Array, Loop, Norm, Operand, Softmax, Store, assemble, fields_of, listing, pack, unpack
 from gen.errors import InputError
-from hw import isa
+from gen.program.assembler import (
+    ROWS,
+    Array,
+    Loop,
+    Norm,
+    Operand,
+    Softmax,
+    Store,
+    assemble,
+    fields_of,
+    listing,
+    pack,
+    unpack,
+)
 from hw.config import preset
-from hw.isa import Format, Opcode, Semaphore, When
+from hw.program import isa
+from hw.program.isa import Format, Opcode, Semaphore, When
 from sim.sequence import ProgramError, commands, walk
 
 STRUCTS = [

@@ -20,8 +20,8 @@ from safetensors.numpy import load_file, save_file
 
 from gen.atomic import output_folder
 from gen.cli.app import run
-from gen.compiler import compile_model
-from gen.manifest import write_design
+from gen.emit.manifest import write_design
+from gen.program.compiler import compile_model
 from hw.config import preset
 from sim import verilate
 from tests.commandline import CALIBRATION, DIGITS, ROOT, contents, quantize, small_model, stand_in
@@ -403,7 +403,7 @@ def test_full_disk_while_quantizing(refused, checkpoint: Path, model_file: Path,
 def test_full_disk_while_generating(refused, model_file: Path, design: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr("gen.cli.generate.emit_core", lambda config, images: stand_in(config))
     generate = ["generate", "--config", "tiny", "--model", model_file]
-    monkeypatch.setattr("gen.manifest.markdown", full)  # in the middle of the folder's files
+    monkeypatch.setattr("gen.emit.manifest.markdown", full)  # in the middle of the folder's files
     refused(*generate, "-o", tmp_path / "new", words=("new", "No space left"))
     refused(*generate, "-o", design, "--force", words=("design", "No space left"))
     monkeypatch.undo()

@@ -18,11 +18,11 @@ from boards.reset import HOLD_CYCLES, BoardReset
 from boards.route import TOP, check_rates, emit_top
 from boards.top import BoardTop
 from gen.cli.app import run
-from gen.emit import TOP as CORE
-from gen.emit import WAIVERS
+from gen.emit.verilog import TOP as CORE
+from gen.emit.verilog import WAIVERS
 from gen.errors import InputError
-from gen.modelfile import save_model
-from gen.randommodel import random_model
+from gen.model.modelfile import save_model
+from gen.model.randommodel import random_model
 from hw.config import PRESETS, CoreConfig, preset
 from hw.link.board import LEDS
 from sim.verilate import lint, ports

@@ -18,13 +18,13 @@ from boards.report import markdown
 from boards.route import BITSTREAM, _inside, emit_top, link, pack, route
 from boards.top import clock_hz
 from gen.cli.app import run
-from gen.compiler import compile_model
-from gen.emit import TOP as CORE
-from gen.manifest import open_design
-from gen.modelfile import save_model
-from gen.nextpnr import Hop, Path_, Route
-from gen.randommodel import random_model
-from gen.synth import Cells, Netlist, synthesise
+from gen.emit.manifest import open_design
+from gen.emit.verilog import TOP as CORE
+from gen.fpga.nextpnr import Hop, Path_, Route
+from gen.fpga.synth import Cells, Netlist, synthesise
+from gen.model.modelfile import save_model
+from gen.model.randommodel import random_model
+from gen.program.compiler import compile_model
 from gen.tools import Job, ToolFailed
 from gen.tools import run as run_tool
 from hw.config import CoreConfig, preset

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from gen.checkpoint import PatchEmbedding, TokenEmbedding, read_checkpoint
 from gen.errors import InputError
-from gen.floatmodel import forward, gelu, gelu_tanh, trace
-from gen.inputs import patch_rows, patches
+from gen.model.checkpoint import PatchEmbedding, TokenEmbedding, read_checkpoint
+from gen.model.floatmodel import forward, gelu, gelu_tanh, trace
+from gen.model.inputs import patch_rows, patches
 
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = ROOT / "examples" / "digits"

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from gen.cli.app import COMMANDS, run
-from gen.compiler import compile_model
-from gen.manifest import open_design
-from gen.modelfile import load_model, save_model
-from gen.randommodel import random_model, random_rows
-from gen.report import Timeline, chrome_trace, picture
+from gen.emit.manifest import open_design
+from gen.model.modelfile import load_model, save_model
+from gen.model.randommodel import random_model, random_rows
+from gen.program.compiler import compile_model
+from gen.simulate.activity import Timeline, chrome_trace, picture
 from hw.config import PRESETS, CoreConfig
 from hw.core import BUSY_BITS, USED_BITS
 from sim import reference

@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gen.compiler import compile_model, memory_usage
 from gen.errors import InputError
-from gen.layout import Pool, pack_arrays
-from gen.randommodel import random_model, random_rows
-from gen.tensors import differences, gather
-from hw import isa
+from gen.model.randommodel import random_model, random_rows
+from gen.program.compiler import compile_model, memory_usage
+from gen.program.layout import Pool, pack_arrays
+from gen.program.tensors import differences, gather
 from hw.config import CoreConfig, preset
-from hw.isa import Target
+from hw.program import isa
+from hw.program.isa import Target
 from sim.machine import memory_bytes
 from sim.qmodel import Activation, ResidualInput
 

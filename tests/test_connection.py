@@ -13,8 +13,8 @@ from gen.link.connection import Busy, Connection, SessionLost
 from gen.link.errors import NoAnswer, NotABoard, Refused
 from gen.link.frames import Decoder, Frame, encode
 from gen.link.transport import SerialTransport
+from hw.host.registers import register
 from hw.link.protocol import MAX_PAYLOAD, VERSION, Command, Status
-from hw.registers import register
 from hw.verilog import to_verilog
 from sim.board import SimulatedBoard
 from sim.board.line import DirectLine

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/control.py."""
+"""hw/host/control.py."""
 
 import pytest
 
 from hw.config import CoreConfig
-from hw.control import ControlBlock
-from hw.registers import REGISTERS, facts, reset_value
+from hw.host.control import ControlBlock
+from hw.host.registers import REGISTERS, facts, reset_value
 from sim.runner import run_cocotb
 
 MODEL = 0x0123456789ABCDEF

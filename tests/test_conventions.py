@@ -5,8 +5,11 @@ import ast
 import re
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ["hw", "sim", "gen", "boards"]  # each may import those before it
@@ -14,13 +17,24 @@ SOURCES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
+def modules(path):
+    """Dotted names of everything that a file imports to run; what a type checker alone imports is left out."""
+    package = path.relative_to(ROOT).parts[:-1]
+    waiting = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = [*package[: len(package) - node.level + 1], node.module] if node.level else [node.module]
+            yield from (".".join([*filter(None, origin), alias.name]) for alias in node.names)
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            waiting += ast.iter_child_nodes(node)
+
+
 def imports(path):
     """Top-level names of everything that a file imports."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.module.partition(".")[0]
+    return {name.partition(".")[0] for name in modules(path)}
 
 
 def named(paths):
@@ -29,9 +43,20 @@ def named(paths):
 
 def test_imports_run_one_way():
     for path in SOURCES:
-        layer, found = path.relative_to(ROOT).parts[0], set(imports(path))
+        layer, found = path.relative_to(ROOT).parts[0], imports(path)
         assert not found & set(LAYERS[LAYERS.index(layer) + 1 :]), path
         assert layer != "hw" or found <= {"amaranth", "hw", *sys.stdlib_module_names}, path
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_rooms_of_a_layer_form_no_circle(layer):
+    """A room is a folder, or a file beside the folders; ``gen.cli.run`` lives in the room ``cli``."""
+    needs = {}
+    for path in (path for path in SOURCES if path.is_relative_to(ROOT / layer) and path.name != "__main__.py"):
+        room = path.relative_to(ROOT / layer).with_suffix("").parts[0]
+        found = {name.split(".")[1] for name in modules(path) if name.startswith(f"{layer}.")}
+        needs.setdefault(room, set()).update(found - {room})
+    assert tuple(TopologicalSorter(needs).static_order())  # raises CycleError, which names the circle
 
 
 def test_every_file_names_its_licence_and_says_what_it_is():

@@ -4,9 +4,9 @@
 import numpy as np
 import pytest
 
-from gen.compiler import compile_model
-from gen.emit import TOP, emit_core
-from gen.randommodel import random_model, random_rows
+from gen.emit.verilog import TOP, emit_core
+from gen.model.randommodel import random_model, random_rows
+from gen.program.compiler import compile_model
 from hw.config import CoreConfig
 from sim.reference import forward
 from sim.runner import run_cocotb

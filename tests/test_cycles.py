@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gen.assembler import Array, Loop, Operand, assemble
-from gen.compiler import compile_model
-from gen.cycles import Latencies, predict, useful_macs, utilisation
-from gen.emit import TOP, emit_core
-from gen.engines import Simulation
-from gen.randommodel import random_model, random_rows
-from gen.session import Session
+from gen.cycles.engines import Simulation
+from gen.cycles.predict import Latencies, predict, useful_macs, utilisation
+from gen.emit.verilog import TOP, emit_core
+from gen.model.randommodel import random_model, random_rows
+from gen.program.assembler import Array, Loop, Operand, assemble
+from gen.program.compiler import compile_model
+from gen.simulate.session import Session
 from hw.config import preset
-from hw.isa import Format, Semaphore
+from hw.program.isa import Format, Semaphore
 from tests.sweep import KERNELS, core_of
 
 EDGE = preset("edge")

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from gen.cli.common import fitted
-from gen.compiler import compile_model
 from gen.errors import InputError
 from gen.link.connection import Connection
 from gen.link.device import Device, model_hash
@@ -31,11 +30,12 @@ from gen.link.errors import (
     WrongBoard,
 )
 from gen.link.simulated import TOP
-from gen.randommodel import random_model, random_rows
+from gen.model.randommodel import random_model, random_rows
+from gen.program.compiler import compile_model
 from hw.config import CoreConfig
 from hw.core import BUSY_BITS
+from hw.host.registers import register
 from hw.link.board import BoardCore
-from hw.registers import register
 from hw.verilog import to_verilog
 from sim.board import SimulatedBoard
 from sim.board.line import DirectLine

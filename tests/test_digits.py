@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gen.checkpoint import read_checkpoint
-from gen.compiler import compile_model
-from gen.emit import TOP, emit_core
-from gen.quantize import integer_inputs, quantise
-from gen.session import Session
-from gen.tensors import differences
+from gen.emit.verilog import TOP, emit_core
+from gen.model.checkpoint import read_checkpoint
+from gen.model.quantize import integer_inputs, quantise
+from gen.program.compiler import compile_model
+from gen.program.tensors import differences
+from gen.simulate.session import Session
 from hw.config import preset
 from sim.reference import forward
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/drain.py, with hw/feeder.py and hw/pe_array.py before it as in the core: commands in, writes out."""
+"""hw/array/drain.py, with the feeder and the array before it as in the core: commands in, writes out."""
 
 import pytest
 from amaranth.hdl import Module, Mux, Signal
@@ -7,13 +7,13 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from hw.array.drain import Drain
+from hw.array.feeder import Feeder, FeedTag
+from hw.array.pe_array import PEArray
 from hw.config import CoreConfig
-from hw.drain import Drain
-from hw.feeder import Feeder, FeedTag
-from hw.isa import ADDRESS_BITS, PENDING_MAX, ArrayCommand
 from hw.memory import READ_LATENCY
-from hw.pe_array import PEArray
-from hw.semaphores import CommandGate
+from hw.program.isa import ADDRESS_BITS, PENDING_MAX, ArrayCommand
+from hw.program.semaphores import CommandGate
 from sim.runner import run_cocotb
 
 _OWN = ("tag", "context", "context_valid", "acc", "busy")  # of the drain's ports, those that stay inside

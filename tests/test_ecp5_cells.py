@@ -14,9 +14,9 @@ from amaranth.hdl import Array, Cat, Module, Mux, ResetInserter, Shape, Signal, 
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from gen.synth import synthesise
+from gen.fpga.synth import synthesise
+from hw.arith.multiplier import Multiplier, WideMultiplier
 from hw.memory import TensorMemory
-from hw.multiplier import Multiplier, WideMultiplier
 from hw.verilog import to_verilog
 from sim.ecp5 import CELLS, NetlistError, netlist_verilog
 from sim.ecp5.lut import expression

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gen.checkpoint import read_checkpoint
-from gen.compiler import compile_model
-from gen.emit import TOP, WAIVERS, emit_core, images_hash
-from gen.quantize import quantise
+from gen.emit.verilog import TOP, WAIVERS, emit_core, images_hash
+from gen.model.checkpoint import read_checkpoint
+from gen.model.quantize import quantise
+from gen.program.compiler import compile_model
 from hw.config import CoreConfig, preset
-from hw.isa import Target
+from hw.program.isa import Target
 from sim.verilate import lint
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,8 +6,8 @@ import gc
 import numpy as np
 import pytest
 
-from hw import exp
-from hw.exp import EXP_KERNELS, ExpLane, ScoreIndex
+from hw.softmax import exp
+from hw.softmax.exp import EXP_KERNELS, ExpLane, ScoreIndex
 from sim import golden
 from sim.runner import run_cocotb
 

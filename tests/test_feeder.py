@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/feeder.py."""
+"""hw/array/feeder.py."""
 
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 
+from hw.array.feeder import Feeder
 from hw.config import CoreConfig
-from hw.feeder import Feeder
 from sim.runner import run_cocotb
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gen/floorplan.py: the array's multipliers get sites that exist, each its own, an element's side by side."""
+"""gen/fpga/floorplan.py: the array's multipliers get sites that exist, each its own, an element's side by side."""
 
 import json
 import re
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gen.floorplan import DspPlaces, fix_array
-from gen.nextpnr import PACKAGES
-from gen.synth import part
+from gen.fpga.floorplan import DspPlaces, fix_array
+from gen.fpga.nextpnr import PACKAGES
+from gen.fpga.synth import part
 from gen.tools import Job, run
 
 PLACES = part("lfe5u-85f").dsp_places

@@ -6,8 +6,8 @@ from amaranth.hdl import Array, Assert, Assume, Const, Cover, Module, Mux, Signa
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.requantise import Requantiser, RoundingShifter
-from hw.semaphores import CommandGate, SemaphoreBank
+from hw.arith.requantise import Requantiser, RoundingShifter
+from hw.program.semaphores import CommandGate, SemaphoreBank
 from hw.stream import StreamBuffer
 from sim.formal import Disproved, prove
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/hosted.py: a small core, the model in its memories, started and reset through its registers."""
+"""hw/host/hosted.py: a small core, the model in its memories, started and reset through its registers."""
 
 import numpy as np
 import pytest
 
 from gen.cli.common import fitted
-from gen.compiler import compile_model
-from gen.randommodel import random_model, random_rows
+from gen.model.randommodel import random_model, random_rows
+from gen.program.compiler import compile_model
 from hw.config import preset
-from hw.hosted import HostedCore
+from hw.host.hosted import HostedCore
 from sim.reference import forward
 from sim.runner import run_cocotb
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/isqrt.py."""
+"""hw/arith/isqrt.py."""
 
 import pytest
 
-from hw.isqrt import ISqrt
+from hw.arith.isqrt import ISqrt
 from sim.runner import run_cocotb
 
 

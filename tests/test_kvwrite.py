@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/kvwrite.py."""
+"""hw/array/kvwrite.py."""
 
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.array.kvwrite import KeyValueWriter
 from hw.config import CoreConfig
-from hw.kvwrite import KeyValueWriter
 from hw.memory import TensorMemory
 from sim.runner import run_cocotb
 

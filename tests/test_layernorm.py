@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/layernorm.py, with hw/norm_statistics.py and hw/norm_lane.py."""
+"""hw/norm/layernorm.py, with hw/norm/statistics.py and hw/norm/lane.py."""
 
 from dataclasses import asdict
 
 import pytest
 
 from hw.config import CoreConfig
-from hw.layernorm import NormEngine
+from hw.norm.layernorm import NormEngine
 from sim.runner import run_cocotb
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/loader.py."""
+"""hw/io/loader.py."""
 
 import pytest
 
-from hw.loader import Loader
+from hw.io.loader import Loader
 from sim.runner import run_cocotb
 
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gen.assembler import Array, Loop, Norm, Operand, Softmax, Store, assemble
-from gen.compiler import _Compiler, compile_model
-from gen.image import Image
-from gen.randommodel import random_model, random_rows
-from gen.tensors import differences
+from gen.model.randommodel import random_model, random_rows
+from gen.program.assembler import Array, Loop, Norm, Operand, Softmax, Store, assemble
+from gen.program.compiler import _Compiler, compile_model
+from gen.program.image import Image
+from gen.program.tensors import differences
 from hw.config import preset
-from hw.isa import PENDING_MAX, PENDING_ROWS, Destination, Format, Semaphore, Target, When
+from hw.program.isa import PENDING_MAX, PENDING_ROWS, Destination, Format, Semaphore, Target, When
 from sim.machine import Machine, ProgramError
 from sim.order import HazardError
 from sim.reference import forward

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-import gen.modelfile
+import gen.model.modelfile
 from gen.errors import InputError
-from gen.modelfile import content_hash, load_model, save_model
-from gen.randommodel import random_model, random_rows
+from gen.model.modelfile import content_hash, load_model, save_model
+from gen.model.randommodel import random_model, random_rows
 from sim import reference
 from sim.qmodel import QuantModel
 
@@ -129,10 +129,10 @@ def test_other_files_are_refused(tmp_path: Path, saved: Path):
 
 def test_structure_of_another_version_is_refused(tmp_path: Path):
     for structure, word in (({"class": "Unheard"}, "Unheard"), ({"class": "Linear"}, "another version")):
-        header = {"format": 1, "model": structure, "sha256": gen.modelfile._digest(structure, {})}
+        header = {"format": 1, "model": structure, "sha256": gen.model.modelfile._digest(structure, {})}
         save_file({}, tmp_path / "m", {"rtlformer": json.dumps(header)})
         refusal(tmp_path / "m", word)
-    header = {"format": 1, "model": [], "sha256": gen.modelfile._digest([], {})}
+    header = {"format": 1, "model": [], "sha256": gen.model.modelfile._digest([], {})}
     save_file({}, tmp_path / "m", {"rtlformer": json.dumps(header)})
     refusal(tmp_path / "m", "no whole model")
 

@@ -6,7 +6,7 @@ import gc
 import pytest
 from amaranth.hdl import signed, unsigned
 
-from hw.multiplier import Multiplier, WideMultiplier
+from hw.arith.multiplier import Multiplier, WideMultiplier
 from sim.runner import run_cocotb
 
 BENCH = "sim.tb.tb_multiplier"

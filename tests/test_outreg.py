@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gen/outreg.py: registers that a block RAM can take over, and all that it must leave alone."""
+"""gen/fpga/outreg.py: registers that a block RAM can take over, and all that it must leave alone."""
 
 import copy
 import json
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gen.netlistfile import edited
-from gen.outreg import merge_output_registers
-from gen.registered import unregistered_cells
+from gen.fpga.netlistfile import edited
+from gen.fpga.outreg import merge_output_registers
+from gen.fpga.registered import unregistered_cells
 from gen.tools import ToolFailed
 
 CLOCK = 2

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/pe_array.py."""
+"""hw/array/pe_array.py."""
 
 import pytest
 
+from hw.array.pe_array import PEArray
 from hw.config import CoreConfig
-from hw.pe_array import PEArray
 from sim.runner import run_cocotb
 
 

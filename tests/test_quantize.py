@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gen.activations import quantise_activation, tanh_table
-from gen.calibration import calibrate, measure
-from gen.checkpoint import Affine, Checkpoint, Dense, RowEmbedding, read_checkpoint
 from gen.errors import InputError
-from gen.fixedpoint import linear, multiplier, norm, smoothing
-from gen.floatmodel import forward, gelu, trace
-from gen.quantize import integer_inputs, quantise
-from gen.randommodel import random_checkpoint, random_model, random_rows, random_samples
+from gen.model.activations import quantise_activation, tanh_table
+from gen.model.calibration import calibrate, measure
+from gen.model.checkpoint import Affine, Checkpoint, Dense, RowEmbedding, read_checkpoint
+from gen.model.fixedpoint import linear, multiplier, norm, smoothing
+from gen.model.floatmodel import forward, gelu, trace
+from gen.model.quantize import integer_inputs, quantise
+from gen.model.randommodel import random_checkpoint, random_model, random_rows, random_samples
 from sim import golden, reference
 from sim.qmodel import Activation, Linear, Norm, QuantModel
 

@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from hw.reciprocal import Normalise, Reciprocal, RowScale
+from hw.arith.reciprocal import Normalise, Reciprocal, RowScale
 from sim.runner import run_cocotb
 
 BENCH = "sim.tb.tb_reciprocal"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gen/registered.py: blocks that do not stand between registers are found."""
+"""gen/fpga/registered.py: blocks that do not stand between registers are found."""
 
 import pytest
 
-from gen.registered import unregistered_cells
+from gen.fpga.registered import unregistered_cells
 
 RAM = {
     "type": "DP16KD",

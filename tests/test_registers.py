@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from gen.cheader import c_header
-from gen.regdoc import markdown
-from hw.bus import ADDRESS_BITS
+from gen.emit.cheader import c_header
+from gen.emit.regdoc import markdown
 from hw.config import PRESETS, CoreConfig, preset
-from hw.registers import (
+from hw.host.bus import ADDRESS_BITS
+from hw.host.registers import (
     REGISTERS,
     STREAM_BASE,
     STREAM_REGISTERS,
@@ -126,7 +126,7 @@ def test_the_c_header_compiles_and_has_the_declared_values(standard, tmp_path):
 
 def test_the_reference_is_current():
     page = ROOT / "docs" / "registers.md"
-    assert page.read_text(encoding="utf-8") == markdown(), "renew it: python -m gen.regdoc > docs/registers.md"
+    assert page.read_text(encoding="utf-8") == markdown(), "renew it: python -m gen.emit.regdoc > docs/registers.md"
 
 
 @pytest.mark.parametrize("wrapper", ["axi", "wishbone"])

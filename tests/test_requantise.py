@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/requantise.py."""
+"""hw/arith/requantise.py."""
 
 import gc
 import re
 
 import pytest
 
-from hw.requantise import Requantiser, RoundingShifter
+from hw.arith.requantise import Requantiser, RoundingShifter
 from sim.runner import run_cocotb
 
 

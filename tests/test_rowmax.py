@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/rowmax.py."""
+"""hw/array/rowmax.py."""
 
 import pytest
 
+from hw.array.rowmax import RowMaximum
 from hw.config import CoreConfig
-from hw.rowmax import RowMaximum
 from sim.runner import run_cocotb
 
 

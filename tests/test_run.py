@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from gen.atomic import output_folder
-from gen.checkpoint import read_checkpoint
 from gen.cli.app import run
 from gen.cli.common import fitted
-from gen.compiler import compile_model
+from gen.emit.manifest import open_design, write_design
 from gen.link.simulated import simulated_board
-from gen.manifest import open_design, write_design
-from gen.quantize import integer_inputs, quantise
-from gen.randommodel import random_model, random_rows
+from gen.model.checkpoint import read_checkpoint
+from gen.model.quantize import integer_inputs, quantise
+from gen.model.randommodel import random_model, random_rows
+from gen.program.compiler import compile_model
 from hw.config import CoreConfig, preset
 from sim.board.terminal import Terminal
 from sim.reference import forward

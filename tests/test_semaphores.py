@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/semaphores.py."""
+"""hw/program/semaphores.py."""
 
 import gc
 
@@ -8,8 +8,8 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.isa import SEMAPHORE_INITIAL, Semaphore, StoreCommand
-from hw.semaphores import COUNT_BITS, CommandGate, SemaphoreBank
+from hw.program.isa import SEMAPHORE_INITIAL, Semaphore, StoreCommand
+from hw.program.semaphores import COUNT_BITS, CommandGate, SemaphoreBank
 from sim.runner import run_cocotb
 
 

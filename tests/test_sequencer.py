@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/sequencer.py with hw/fetch.py."""
+"""hw/program/sequencer.py with hw/program/fetch.py."""
 
 import pytest
 
 from hw.config import CoreConfig
-from hw.sequencer import Sequencer
+from hw.program.sequencer import Sequencer
 from sim.runner import run_cocotb
 
 

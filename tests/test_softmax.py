@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from hw.config import CoreConfig
-from hw.softmax import SoftmaxEngine
+from hw.softmax.softmax import SoftmaxEngine
 from sim.runner import run_cocotb
 
 CONFIGS = {

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/store.py."""
+"""hw/io/store.py."""
 
 import pytest
 
 from hw.config import CoreConfig
-from hw.store import StoreEngine
+from hw.io.store import StoreEngine
 from sim.runner import run_cocotb
 
 

@@ -5,11 +5,11 @@ from itertools import combinations, groupby, product
 
 import pytest
 
-from gen.compiler import compile_model
-from gen.emit import TOP, emit_core
-from gen.randommodel import random_model, random_rows
-from gen.session import Session
-from gen.tensors import differences
+from gen.emit.verilog import TOP, emit_core
+from gen.model.randommodel import random_model, random_rows
+from gen.program.compiler import compile_model
+from gen.program.tensors import differences
+from gen.simulate.session import Session
 from sim.reference import forward
 from tests.sweep import FACTORS, core_of, covering_cases, pairs
 

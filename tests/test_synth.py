@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from gen.emit import TOP
+from gen.emit.verilog import TOP
 from gen.errors import InputError
-from gen.estimate import block_ram, estimate, nearest_smaller, rooms, same_bytes
-from gen.implement import Implementation
-from gen.nextpnr import HARNESS, LINK, harness, median_fmax, place_and_route, read_route, run_seeds
-from gen.synth import Cells, Netlist, check_mapping, part, read_netlist, synthesise
-from gen.synth import _hoist_contents as hoist_contents
+from gen.fpga.estimate import block_ram, estimate, nearest_smaller, rooms, same_bytes
+from gen.fpga.implement import Implementation
+from gen.fpga.nextpnr import HARNESS, LINK, harness, median_fmax, place_and_route, read_route, run_seeds
+from gen.fpga.synth import Cells, Netlist, check_mapping, part, read_netlist, synthesise
+from gen.fpga.synth import _hoist_contents as hoist_contents
 from gen.tools import Job, ToolFailed, run, run_all
+from hw.array.pe_array import PEArray
 from hw.config import PRESETS, CoreConfig, preset
 from hw.core import memory_shapes
 from hw.memory import TensorMemory
-from hw.pe_array import PEArray
 from hw.verilog import to_verilog
 from sim.ecp5 import CELLS
 from sim.verilate import lint

@@ -20,7 +20,7 @@ from hw.stream import StreamBuffer
 from hw.verilog import YosysMissing, to_verilog
 from sim import verilate
 from sim.runner import run_cocotb
-from sim.streams import pack, unpack
+from sim.tb.streams import pack, unpack
 
 # ----- Verilog emission -----
 

@@ -11,16 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gen import verifynetlist
 from gen.cli.app import run
-from gen.estimate import estimate
-from gen.implement import implement
-from gen.manifest import Design, open_design
-from gen.modelfile import save_model
-from gen.randommodel import random_model, random_rows
-from gen.synth import Cells, Netlist, part
-from gen.verify import Ladder, verify
-from gen.verifynetlist import synthesised_netlist
+from gen.emit.manifest import Design, open_design
+from gen.fpga.estimate import estimate
+from gen.fpga.implement import implement
+from gen.fpga.synth import Cells, Netlist, part
+from gen.model.modelfile import save_model
+from gen.model.randommodel import random_model, random_rows
+from gen.verify.ladder import Ladder, verify
+from gen.verify.netlist import _recipe, synthesised_netlist
 from sim.ecp5 import CELLS
 
 INPUTS = 3
@@ -114,14 +113,14 @@ def test_a_netlist_is_made_once(design: Design, tmp_path: Path, monkeypatch: pyt
         (folder / "design.v").write_text(verilog)
 
     monkeypatch.setenv("RTLFORMER_BUILD", str(tmp_path))
-    monkeypatch.setattr(verifynetlist, "synthesise", fake)
+    monkeypatch.setattr("gen.verify.netlist.synthesise", fake)
     first = synthesised_netlist(design)
     assert synthesised_netlist(design).path == first.path and len(made) == 1
     assert sorted(path.name for path in first.path.parent.iterdir()) == ["netlist.json"]
     other = synthesised_netlist(replace(design, verilog=design.verilog + "\n"))
     assert other.path != first.path and len(made) == 2
-    assert any("def synthesise" in text for text in verifynetlist._recipe())
-    monkeypatch.setattr(verifynetlist, "_recipe", lambda: ["another"])
+    assert any("def synthesise" in text for text in _recipe())
+    monkeypatch.setattr("gen.verify.netlist._recipe", lambda: ["another"])
     assert synthesised_netlist(design).path not in (first.path, other.path) and len(made) == 3
 
 
@@ -129,7 +128,7 @@ def test_a_netlist_is_made_once(design: Design, tmp_path: Path, monkeypatch: pyt
 def test_a_core_is_mapped_as_estimated(
     design: Design, netlist: Netlist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("gen.implement.synthesise", lambda *_, **__: netlist)
+    monkeypatch.setattr("gen.fpga.implement.synthesise", lambda *_, **__: netlist)
     result = implement(design.verilog, design.config, tmp_path, top=design.manifest["top"], part=part("lfe5u-85f"))
     assert result.problems == []
     guess = estimate(design.config)

@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gen.checkpoint import read_checkpoint
 from gen.cli.app import run
 from gen.cli.common import fitted
-from gen.compiler import compile_model
-from gen.cycles import predict
-from gen.emit import emit_core, emit_wrapper
+from gen.cycles.predict import predict
+from gen.emit.manifest import open_design, write_design
+from gen.emit.portmap import wrapper_registers
+from gen.emit.verilog import emit_core, emit_wrapper
 from gen.errors import InputError
-from gen.manifest import open_design, write_design
-from gen.modelfile import content_hash, save_model
-from gen.portmap import wrapper_registers
-from gen.quantize import integer_inputs, quantise
-from gen.randommodel import random_model
+from gen.model.checkpoint import read_checkpoint
+from gen.model.modelfile import content_hash, save_model
+from gen.model.quantize import integer_inputs, quantise
+from gen.model.randommodel import random_model
+from gen.program.compiler import compile_model
 from hw.config import preset
-from hw.registers import facts, hash64, reset_value
+from hw.host.registers import facts, hash64, reset_value
 from hw.wrappers import WRAPPERS
 from sim.reference import forward
 from sim.runner import run_cocotb

@@ -12,7 +12,7 @@ from rich.table import Table
 from boards.board import BOARDS, DEFAULT, Board
 from boards.fit import fitting_presets, needs
 from gen.cli.common import json_option, show
-from gen.modelfile import load_model
+from gen.model.modelfile import load_model
 from hw.config import PRESETS
 from sim.qmodel import QuantModel
 

@@ -20,12 +20,12 @@ from boards.report import markdown
 from boards.route import BITSTREAM, check_rates
 from gen.atomic import check_free, output_folder
 from gen.cli.common import force_option, json_option, load_config, show, step
-from gen.compiler import compile_model
-from gen.emit import emit_core, tool_version
+from gen.emit.manifest import write_design
+from gen.emit.verilog import emit_core, tool_version
+from gen.fpga.nextpnr import shown
 from gen.link.device import model_hash
-from gen.manifest import write_design
-from gen.modelfile import load_model
-from gen.nextpnr import shown
+from gen.model.modelfile import load_model
+from gen.program.compiler import compile_model
 from gen.tools import ToolFailed, find
 
 MARKER = "build.json"

@@ -15,11 +15,11 @@ from gen.bench import WORKLOADS, measure, table, update_document
 from gen.cli.app import CheckFailed
 from gen.cli.common import json_option, show, show_markdown, step
 from gen.demo import digits_model
-from gen.emit import TOP, emit_core
+from gen.emit.verilog import TOP, emit_core
 from gen.errors import InputError
-from gen.implement import Implementation, implement
-from gen.nextpnr import median_fmax
-from gen.synth import part
+from gen.fpga.implement import Implementation, implement
+from gen.fpga.nextpnr import median_fmax
+from gen.fpga.synth import part
 from sim.fast import Progress
 from sim.verilate import build_root
 

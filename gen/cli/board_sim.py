@@ -10,9 +10,9 @@ import click
 from rich.console import Console
 
 from gen.cli.common import json_option, show, step
+from gen.emit.manifest import open_design
 from gen.link.device import BAUD
 from gen.link.simulated import CLOCK_HZ, simulated_board
-from gen.manifest import open_design
 from sim.board.terminal import Terminal
 
 

@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from gen.compiler import memory_usage
 from gen.errors import InputError
 from gen.files import read_bytes
+from gen.program.compiler import memory_usage
 from hw.config import PRESETS, CoreConfig
 from sim.qmodel import QuantModel
 

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from gen.cli.common import config_option, fitted, json_option, load_config, show, step
-from gen.compiler import compile_model, memory_usage
-from gen.cycles import predict, useful_macs, utilisation
+from gen.cycles.predict import predict, useful_macs, utilisation
 from gen.errors import InputError
-from gen.estimate import estimate, nearest_smaller, rooms, same_bytes
-from gen.modelfile import load_model
-from gen.synth import PARTS, part
+from gen.fpga.estimate import estimate, nearest_smaller, rooms, same_bytes
+from gen.fpga.synth import PARTS, part
+from gen.model.modelfile import load_model
+from gen.program.compiler import compile_model, memory_usage
 from hw.config import CoreConfig
 from sim.qmodel import QuantModel
 

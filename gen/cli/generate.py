@@ -10,10 +10,10 @@ from rich.console import Console
 
 from gen.atomic import check_free, output_folder
 from gen.cli.common import config_option, fitted, force_option, json_option, load_config, show, step
-from gen.compiler import compile_model
-from gen.emit import emit_core
-from gen.manifest import write_design
-from gen.modelfile import load_model
+from gen.emit.manifest import write_design
+from gen.emit.verilog import emit_core
+from gen.model.modelfile import load_model
+from gen.program.compiler import compile_model
 from hw.wrappers import WRAPPERS
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from rich.console import Console
 
 from gen.atomic import check_free
-from gen.checkpoint import read_checkpoint
 from gen.cli.common import force_option, json_option, load_array, show, step
-from gen.floatmodel import forward
-from gen.modelfile import save_model
-from gen.quantize import integer_inputs, quantise
+from gen.model.checkpoint import read_checkpoint
+from gen.model.floatmodel import forward
+from gen.model.modelfile import save_model
+from gen.model.quantize import integer_inputs, quantise
 from sim import reference
 
 _SAMPLES = 32  # of the calibration set, for the accuracy that is reported

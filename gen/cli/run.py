@@ -15,11 +15,11 @@ from rich.console import Console
 from gen.atomic import check_free, output_file
 from gen.cli.app import CheckFailed
 from gen.cli.common import Tell, force_option, json_option, load_array, show, step
+from gen.emit.manifest import Design, open_design
 from gen.errors import InputError
 from gen.link.device import BAUD, Device
 from gen.link.simulated import simulated_board
-from gen.manifest import Design, open_design
-from gen.simulate import model_inputs
+from gen.simulate.run import model_inputs
 from sim.board.terminal import Terminal
 from sim.reference import forward
 

@@ -13,11 +13,11 @@ from rich.console import Console
 from gen.atomic import check_free, output_file, scratch_file
 from gen.cli.app import CheckFailed
 from gen.cli.common import force_option, json_option, load_array, show, step
-from gen.cycles import predict, useful_macs, utilisation
+from gen.cycles.predict import predict, useful_macs, utilisation
+from gen.emit.manifest import open_design
 from gen.errors import InputError
-from gen.manifest import open_design
-from gen.report import chrome_trace, picture
-from gen.simulate import model_inputs, simulate
+from gen.simulate.activity import chrome_trace, picture
+from gen.simulate.run import model_inputs, simulate
 from sim.fast import Progress
 
 _SHOWN = 8  # results printed

@@ -13,9 +13,9 @@ from rich.console import Console
 from gen.atomic import check_free, output_folder
 from gen.cli.app import CheckFailed
 from gen.cli.common import force_option, json_option, show, show_markdown, step
-from gen.implement import implement
-from gen.manifest import open_design
-from gen.synth import PARTS, part
+from gen.emit.manifest import open_design
+from gen.fpga.implement import implement
+from gen.fpga.synth import PARTS, part
 from gen.tools import ToolFailed, find
 
 _KEPT = ("report.json", "report.md", "netlist.json", "yosys.log")

@@ -11,13 +11,13 @@ from rich.console import Console
 from gen.cli.app import CheckFailed
 from gen.cli.common import json_option, load_array, show, step
 from gen.demo import DIGITS
+from gen.emit.manifest import Design, open_design
 from gen.errors import InputError
 from gen.files import read_bytes
-from gen.manifest import Design, open_design
-from gen.simulate import model_inputs
+from gen.simulate.run import model_inputs
 from gen.tools import find
-from gen.verify import RUNGS, Ladder, verify
-from gen.verifyrung import Rung
+from gen.verify.ladder import RUNGS, Ladder, verify
+from gen.verify.rung import Rung
 
 _BUNDLED = "digits-vit"
 _SHOWN = 4  # differences printed

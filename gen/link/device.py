@@ -19,17 +19,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gen.emit import images_hash
+from gen.emit.manifest import Design, open_design
+from gen.emit.verilog import images_hash
 from gen.errors import InputError
-from gen.image import Image
 from gen.link.connection import Connection, SessionLost
 from gen.link.errors import BoardReset, CoreStalled, SelfTestFailed, WrongBoard
 from gen.link.identity import Identity, Measured, identify
 from gen.link.transport import SerialTransport, Transport
-from gen.manifest import Design, open_design
-from gen.randommodel import random_rows
+from gen.model.randommodel import random_rows
+from gen.program.image import Image
+from hw.host.registers import REGISTERS, hash64, register
 from hw.link.protocol import MAX_PAYLOAD
-from hw.registers import REGISTERS, hash64, register
 from sim.golden import IntArray
 from sim.reference import forward
 

@@ -15,9 +15,9 @@ from amaranth.lib import data
 
 from gen.link import errors
 from gen.link.frames import Frame, encode
+from hw.host.registers import register
 from hw.link import board, protocol
 from hw.link.protocol import Command, Header, Hello, Pull, Pushed, Read, Status, WordWrite
-from hw.registers import register
 
 _STRUCTS = (Hello, Read, WordWrite, Pushed, Pull)
 

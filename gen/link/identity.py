@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gen.link.errors import NotABoard
 from hw.config import CoreConfig
-from hw.registers import ID, MAP_REVISION, REGISTERS, config_of, register
+from hw.host.registers import ID, MAP_REVISION, REGISTERS, config_of, register
 
 __all__ = ["Identity", "Measured", "identify"]
 

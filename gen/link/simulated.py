@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gen.emit.manifest import Design
 from gen.errors import InputError
 from gen.link.device import BAUD, model_hash
-from gen.manifest import Design
 from hw.link.board import BoardCore
 from hw.verilog import YosysMissing, to_verilog
 from sim.board import SimulatedBoard

@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import CoreConfig
 from hw.core import BUSY_BITS
-from hw.hosted import HostedCore
-from hw.isa import Target
+from hw.host.hosted import HostedCore
+from hw.program.isa import Target
 
 from .hostlink import HostLink
 
@@ -28,11 +28,11 @@ class BoardCore(wiring.Component):
     images : dict of Target to list of int
         Initial words of the memories.
     model_hash : int
-        Of the model in ``images``, 0 without one; see :func:`hw.registers.hash64`.
+        Of the model in ``images``, 0 without one; see :func:`hw.host.registers.hash64`.
     clock_hz, baud : int
         Of the clock and of the line.
     core_module : str
-        See :class:`hw.hosted.HostedCore`.
+        See :class:`hw.host.hosted.HostedCore`.
 
     Ports
     -----

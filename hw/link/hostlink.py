@@ -5,8 +5,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.bus import READ_LATENCY as BUS_LATENCY
-from hw.bus import RegisterBus
+from hw.host.bus import READ_LATENCY as BUS_LATENCY
+from hw.host.bus import RegisterBus
 from hw.memory import READ_LATENCY, TensorMemory
 
 from .fifo import WordFifo

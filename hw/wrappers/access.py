@@ -5,8 +5,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.bus import ADDRESS_BITS, READ_LATENCY, RegisterBus
-from hw.registers import Register
+from hw.host.bus import ADDRESS_BITS, READ_LATENCY, RegisterBus
+from hw.host.registers import Register
 
 __all__ = ["BYTE_ADDRESS_BITS", "RegisterAccess"]
 

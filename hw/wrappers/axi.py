@@ -5,11 +5,11 @@ from amaranth.hdl import ClockDomain, ClockSignal, Module, Mux, ResetSignal, Sig
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.bus import RegisterBus
 from hw.config import CoreConfig
-from hw.hosted import HostedCore
-from hw.isa import Target
-from hw.registers import REGISTERS
+from hw.host.bus import RegisterBus
+from hw.host.hosted import HostedCore
+from hw.host.registers import REGISTERS
+from hw.program.isa import Target
 
 from .access import BYTE_ADDRESS_BITS, RegisterAccess
 
@@ -126,7 +126,7 @@ class AxiCore(wiring.Component):
 
     Parameters
     ----------
-    config, images, model_hash, core_module : see :class:`hw.hosted.HostedCore`
+    config, images, model_hash, core_module : see :class:`hw.host.hosted.HostedCore`
 
     Ports
     -----

@@ -6,9 +6,9 @@ from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import CoreConfig
-from hw.hosted import HostedCore
-from hw.isa import Target
-from hw.registers import QUEUE_WORDS, REGISTERS, STREAM_REGISTERS, register
+from hw.host.hosted import HostedCore
+from hw.host.registers import QUEUE_WORDS, REGISTERS, STREAM_REGISTERS, register
+from hw.program.isa import Target
 
 from .access import BYTE_ADDRESS_BITS, RegisterAccess
 
@@ -18,9 +18,9 @@ __all__ = ["WishboneCore"]
 class WishboneCore(wiring.Component):
     """A hosted core as a Wishbone B4 slave of 32 bits, for classic and pipelined masters alike.
 
-    Beside the registers there are windows onto the two streams (:data:`hw.registers.STREAM_REGISTERS`), each with a
-    queue of :data:`hw.registers.QUEUE_WORDS` words. Accesses are carried out one at a time: ``wb_stall_o`` is high
-    from the cycle after one is accepted to that of its ``wb_ack_o`` or ``wb_err_o``, and a classic master, which
+    Beside the registers there are windows onto the two streams (:data:`hw.host.registers.STREAM_REGISTERS`), each with
+    a queue of :data:`hw.host.registers.QUEUE_WORDS` words. Accesses are carried out one at a time: ``wb_stall_o`` is
+    high from the cycle after one is accepted to that of its ``wb_ack_o`` or ``wb_err_o``, and a classic master, which
     ignores it, waits for these anyway. Addresses are of bytes. An access that is not legal (see
     :class:`hw.wrappers.access.RegisterAccess`; a write must select all four bytes), and one that its queue refuses,
     does nothing and ends with ``wb_err_o``. Where the master ends the cycle (``wb_cyc_i`` low) before its answer,
@@ -28,7 +28,7 @@ class WishboneCore(wiring.Component):
 
     Parameters
     ----------
-    config, images, model_hash, core_module : see :class:`hw.hosted.HostedCore`
+    config, images, model_hash, core_module : see :class:`hw.host.hosted.HostedCore`
 
     Ports
     -----

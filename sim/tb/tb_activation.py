@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.activation.ActivationUnit`."""
+"""Testbench of :class:`hw.array.activation.ActivationUnit`."""
 
 import cocotb
 import numpy as np
 
 from sim import golden
-from sim.streams import pack, unpack
 from sim.tb import parameters, rng, start, tick
+from sim.tb.streams import pack, unpack
 
 CORNERS = (-32768, -129, -128, -127, -1, 0, 1, 126, 127, 128, 254, 255, 256, 32767, 32768)
 
@@ -51,7 +51,7 @@ def _table(values, banks, table, contents):
 
 
 def _polynomial(values, banks, table, contents):
-    def entry(low: int, bits: int):  # fields of hw.isa.GeluParameters
+    def entry(low: int, bits: int):  # fields of hw.program.isa.GeluParameters
         return ((contents >> np.uint64(low)) & np.uint64((1 << bits) - 1)).astype(np.int64)[table, None]
 
     return golden.gelu_ibert(golden.saturate(values, 8), entry(0, 12), entry(12, 20), entry(32, 16), entry(48, 6))

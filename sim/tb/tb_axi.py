@@ -20,7 +20,7 @@ from cocotbext.axi import (
     AxiStreamSource,
 )
 
-from hw.registers import REGISTERS, register
+from hw.host.registers import REGISTERS, register
 from sim.tb import CLOCK_NS, parameters
 from sim.tb.wrapped import (
     Work,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.control.ControlBlock`: register bus on one side, a core played by the bench on the other."""
+"""Testbench of :class:`hw.host.control.ControlBlock`: a register bus on one side, on the other a core played here."""
 
 import random
 from collections import deque
@@ -7,10 +7,10 @@ from collections import deque
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from hw.bus import ADDRESS_BITS, READ_LATENCY
-from hw.control import SETTLE_CYCLES
 from hw.core import BUSY_BITS
-from hw.registers import REGISTERS, Access, register
+from hw.host.bus import ADDRESS_BITS, READ_LATENCY
+from hw.host.control import SETTLE_CYCLES
+from hw.host.registers import REGISTERS, Access, register
 from sim.tb import parameters, start, tick
 
 CONTROL, STATUS = register("CONTROL"), register("STATUS")

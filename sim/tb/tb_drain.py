@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of feeder, array and :class:`hw.drain.Drain` together: every output, in every cycle, against golden.
+"""Testbench of feeder, array and :class:`hw.array.drain.Drain` together: every output, in every cycle, against golden.
 
 The bench sees when the last words of a tile are addressed; from there on the latencies that the drain documents say in
 which cycle each of its outputs must come, and golden says what it is.
@@ -13,13 +13,13 @@ import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
 
-from hw import isa
-from hw.drain import BeatControl
-from hw.feeder import FeedTag
-from hw.isa import ArrayCommand, ASource, BSource, Destination, Format
+from hw.array.drain import BeatControl
+from hw.array.feeder import FeedTag
+from hw.program import isa
+from hw.program.isa import ArrayCommand, ASource, BSource, Destination, Format
 from sim import golden
-from sim.streams import StreamSource, pack, unpack
 from sim.tb import parameters, rng, start, tick
+from sim.tb.streams import StreamSource, pack, unpack
 
 ADDRESSES = 1 << isa.ADDRESS_BITS
 # Operand words from here on are all ones and the lowest byte, from there on the lowest and the highest (of A and of B).

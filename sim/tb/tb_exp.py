@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbenches of the components of :mod:`hw.exp`."""
+"""Testbenches of the components of :mod:`hw.softmax.exp`."""
 
 import cocotb
 import numpy as np

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.feeder.Feeder`."""
+"""Testbench of :class:`hw.array.feeder.Feeder`."""
 
 import random
 
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from hw import isa
-from hw.feeder import FeedTag
-from hw.isa import ADDRESS_BITS, ArrayCommand, ASource, BSource
-from sim.streams import StreamSource
+from hw.array.feeder import FeedTag
+from hw.program import isa
+from hw.program.isa import ADDRESS_BITS, ArrayCommand, ASource, BSource
 from sim.tb import parameters, start, tick
+from sim.tb.streams import StreamSource
 
 TOP = (1 << ADDRESS_BITS) - 1
 

@@ -5,8 +5,8 @@ import random
 
 import cocotb
 
-from sim.streams import StreamSink, StreamSource
 from sim.tb import parameters, start, tick
+from sim.tb.streams import StreamSink, StreamSource
 
 
 @cocotb.test()

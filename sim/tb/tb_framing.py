@@ -7,8 +7,8 @@ import zlib
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from sim.streams import StreamSink, StreamSource
 from sim.tb import start, tick
+from sim.tb.streams import StreamSink, StreamSource
 
 FLAG, ESCAPE = 0x7E, 0x7D
 

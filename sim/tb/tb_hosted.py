@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.hosted.HostedCore`."""
+"""Testbench of :class:`hw.host.hosted.HostedCore`."""
 
 import cocotb
 import numpy as np
 
-from hw.registers import register
+from hw.host.registers import register
 from sim.tb import parameters, rng, start, tick
 from sim.tb.tb_control import Bus, until_idle
 

@@ -8,10 +8,10 @@ from collections import deque
 import cocotb
 from cocotb.triggers import RisingEdge, Timer
 
-from hw.bus import READ_LATENCY
+from hw.host.bus import READ_LATENCY
 from hw.link.protocol import Command, Status
-from sim.streams import StreamSink, StreamSource
 from sim.tb import CLOCK_NS, parameters, start, tick
+from sim.tb.streams import StreamSink, StreamSource
 
 SESSION = 0xBEEF
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.isqrt.ISqrt`."""
+"""Testbench of :class:`hw.arith.isqrt.ISqrt`."""
 
 import cocotb
 import numpy as np

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.kvwrite.KeyValueWriter` before the memory that it writes."""
+"""Testbench of :class:`hw.array.kvwrite.KeyValueWriter` before the memory that it writes."""
 
 import random
 
 import cocotb
 import numpy as np
 
-from hw.drain import BeatControl, WriteStrobes
-from hw.isa import Destination, Format
+from hw.array.drain import BeatControl, WriteStrobes
 from hw.memory import READ_LATENCY
-from sim.streams import pack, unpack
+from hw.program.isa import Destination, Format
 from sim.tb import parameters, rng, start, tick
+from sim.tb.streams import pack, unpack
 
 
 @cocotb.test()

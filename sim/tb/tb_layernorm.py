@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.layernorm.NormEngine`."""
+"""Testbench of :class:`hw.norm.layernorm.NormEngine`."""
 
 import random
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 
 from hw.config import CoreConfig
-from hw.isa import NormCommand, NormParameters
+from hw.program.isa import NormCommand, NormParameters
 from sim import golden
-from sim.streams import StreamSource, pack
 from sim.tb import parameters, rng, start, tick
+from sim.tb.streams import StreamSource, pack
 
 SIGNAL = 0x85  # semaphores of the first command; the others have rotations of it
 

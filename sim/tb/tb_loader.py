@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.loader.Loader`."""
+"""Testbench of :class:`hw.io.loader.Loader`."""
 
 import random
 
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from hw.isa import PacketHeader, Semaphore, Target
-from sim.streams import StreamSource
+from hw.program.isa import PacketHeader, Semaphore, Target
 from sim.tb import parameters, start, tick
+from sim.tb.streams import StreamSource
 
 FREE, FULL = 1 << Semaphore.INPUT_FREE, 1 << Semaphore.INPUT_FULL
 

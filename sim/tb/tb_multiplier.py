@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.multiplier.Multiplier` and :class:`hw.multiplier.WideMultiplier`."""
+"""Testbench of :class:`hw.arith.multiplier.Multiplier` and :class:`hw.arith.multiplier.WideMultiplier`."""
 
 import cocotb
 

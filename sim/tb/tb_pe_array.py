@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.pe_array.PEArray`."""
+"""Testbench of :class:`hw.array.pe_array.PEArray`."""
 
 import cocotb
 import numpy as np
 
 from sim import golden
-from sim.streams import pack, unpack
 from sim.tb import parameters, rng, start, tick
+from sim.tb.streams import pack, unpack
 
 
 @cocotb.test()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbenches of the components of :mod:`hw.reciprocal`."""
+"""Testbenches of the components of :mod:`hw.arith.reciprocal`."""
 
 import cocotb
 import numpy as np

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.requantise.Requantiser`."""
+"""Testbench of :class:`hw.arith.requantise.Requantiser`."""
 
 from itertools import product
 
@@ -7,8 +7,8 @@ import cocotb
 import numpy as np
 
 from sim import golden
-from sim.streams import unpack
 from sim.tb import parameters, rng, start, tick
+from sim.tb.streams import unpack
 
 
 @cocotb.test()

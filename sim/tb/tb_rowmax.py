@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.rowmax.RowMaximum`."""
+"""Testbench of :class:`hw.array.rowmax.RowMaximum`."""
 
 import random
 
 import cocotb
 import numpy as np
 
-from sim.streams import pack
 from sim.tb import parameters, rng, start, tick
+from sim.tb.streams import pack
 
 LOWEST, HIGHEST = -(1 << 23), (1 << 23) - 1
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :mod:`hw.semaphores`: the bank alone, and a bank with a gate for each engine."""
+"""Testbench of :mod:`hw.program.semaphores`: the bank alone, and a bank with a gate for each engine."""
 
 import random
 
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from hw.isa import StoreCommand
-from hw.semaphores import SIGNAL_LATENCY, TAKE_LATENCY
-from sim.streams import StreamSink, StreamSource
+from hw.program.isa import StoreCommand
+from hw.program.semaphores import SIGNAL_LATENCY, TAKE_LATENCY
 from sim.tb import parameters, start, tick
+from sim.tb.streams import StreamSink, StreamSource
 
 MOST = 1024  # row blocks of the longest sequence on one row
 

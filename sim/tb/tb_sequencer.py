@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.sequencer.Sequencer`: whole command streams against an interpreter of :mod:`hw.isa`."""
+"""Testbench of :class:`hw.program.sequencer.Sequencer`: whole command streams against an interpreter."""
 
 import random
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from functools import cache
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from hw import isa
-from hw.isa import Opcode, When
 from hw.memory import READ_LATENCY
-from hw.sequencer import QUEUE_DEPTH
-from sim.streams import StreamSink
+from hw.program import isa
+from hw.program.isa import Opcode, When
+from hw.program.sequencer import QUEUE_DEPTH
 from sim.tb import parameters, start, tick
+from sim.tb.streams import StreamSink
 
 ENGINES = {
     Opcode.ARRAY: ("array", isa.ArrayHeader, isa.ArrayCounts, isa.ArrayCommand, ("a", "b", "out", "res", "chan")),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.softmax.SoftmaxEngine`."""
+"""Testbench of :class:`hw.softmax.softmax.SoftmaxEngine`."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from cocotb.triggers import Event, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 
 from hw.config import CoreConfig
-from hw.isa import HeadParameters, Lengths, SoftmaxCommand
-from hw.softmax import signal_latency
+from hw.program.isa import HeadParameters, Lengths, SoftmaxCommand
+from hw.softmax.softmax import signal_latency
 from sim.golden import exponential, row_scale, score_index
-from sim.streams import StreamSource, pack, unpack
 from sim.tb import CLOCK_NS, parameters, rng, start, tick
+from sim.tb.streams import StreamSource, pack, unpack
 
 SCORE_LOW, SCORE_HIGH = -(1 << 23), (1 << 23) - 1
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.store.StoreEngine`."""
+"""Testbench of :class:`hw.io.store.StoreEngine`."""
 
 import random
 
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from hw.isa import ADDRESS_BITS, StoreCommand
-from sim.streams import StreamSink, StreamSource
+from hw.program.isa import ADDRESS_BITS, StoreCommand
 from sim.tb import parameters, start, tick
+from sim.tb.streams import StreamSink, StreamSource
 
 PRIME = 251  # distinct words of the residual memory
 

@@ -3,8 +3,8 @@
 
 import cocotb
 
-from sim.streams import StreamSink, StreamSource
 from sim.tb import parameters, rng, start, tick
+from sim.tb.streams import StreamSink, StreamSource
 
 
 @cocotb.test()

@@ -6,8 +6,8 @@ import random
 import cocotb
 from cocotb.triggers import RisingEdge, Timer
 
-from sim.streams import StreamSource
 from sim.tb import CLOCK_NS, parameters, start, tick
+from sim.tb.streams import StreamSource
 
 
 def bit_ps(error: float = 0.0) -> int:

@@ -10,7 +10,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.wishbone.driver import WBOp, WishboneMaster
 
-from hw.registers import QUEUE_WORDS, REGISTERS, STREAM_REGISTERS, register
+from hw.host.registers import QUEUE_WORDS, REGISTERS, STREAM_REGISTERS, register
 from sim.tb import CLOCK_NS
 from sim.tb.wrapped import Work, field, get, illegal_accesses_do_nothing, put, registers_are_as_declared
 

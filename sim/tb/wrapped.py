@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from cocotb.triggers import RisingEdge
 
-from hw.registers import Access, Register, register
+from hw.host.registers import Access, Register, register
 from sim.tb import parameters
 
 __all__ = [

@@ -2,7 +2,7 @@
 """Writes tests/data/bert_tiny: a random BertForSequenceClassification folder and its logits by torch's encoder layer.
 
 Needs torch (see examples/digits/train.py). The reference is torch.nn.TransformerEncoderLayer, an implementation that
-shares nothing with gen/floatmodel.py.
+shares nothing with gen/model/floatmodel.py.
 """
 
 from __future__ import annotations

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cycle model: how long a program takes, without running the Verilog."""

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cycle model: predicts, without Verilog, the cycles a program takes and what each engine does when.
+
+Event-driven at the granularity of commands: sequencer with its queues, gates and semaphores, feeder, drain, softmax and
+loader; only LayerNorm and STORE go cycle by cycle while they are active, since they share memory ports. Latencies come
+from the hardware's own constants (:class:`Latencies`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gen.cycles.engines import Latencies, Operation, Simulation
+from hw.config import CoreConfig
+from sim.qmodel import Attention, PatchInput, QuantModel
+
+if TYPE_CHECKING:
+    from gen.program.image import Image
+
+__all__ = ["CyclePrediction", "Latencies", "Operation", "predict", "useful_macs", "utilisation"]
+
+STREAM_FRAMES = 4
+"""Inputs that are followed to find the steady state."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CyclePrediction:
+    """Cycles of one input of ``tokens`` tokens.
+
+    Attributes
+    ----------
+    single : from the start, the input resident in its buffer, until the last result is in the output buffer
+    interval : between results of a stream of inputs, transfers of one 64-bit word a cycle included (None if not asked)
+    busy : cycles in which each engine works, in the single run; "macs": cycles that feed the array
+    operations : every command of the single run, in program order
+    """
+
+    tokens: int
+    single: int
+    interval: int | None
+    busy: Mapping[str, int]
+    operations: tuple[Operation, ...]
+
+
+def predict(
+    image: Image, tokens: int | None = None, *, stream: bool = False, latencies: Latencies | None = None
+) -> CyclePrediction:
+    """Predict the cycles of ``image`` on inputs of ``tokens`` tokens (the longest unless given).
+
+    ``stream`` also finds the interval between results of back-to-back inputs.
+    """
+    tokens = image.max_tokens if tokens is None else tokens
+    config = image.config
+    latencies = latencies or Latencies.of(config)
+    run = Simulation(image.program, config, tokens, latencies, tags=image.tags)
+    run.go()
+    busy = dict.fromkeys(("array", "macs", "softmax", "norm", "store"), 0)
+    for operation in run.operations:
+        busy[operation.engine] += operation.busy
+        busy["macs"] += operation.macs
+    interval = None
+    if stream:
+        steady = Simulation(
+            image.program, config, tokens, latencies, frames=STREAM_FRAMES, input_words=image.input_words(tokens)
+        )
+        steady.go()
+        interval = steady.frames[-2] - steady.frames[-3]  # the last one has nothing behind it
+    return CyclePrediction(
+        tokens=tokens, single=run.result, interval=interval, busy=busy, operations=tuple(run.operations)
+    )
+
+
+def useful_macs(model: QuantModel, tokens: int | None = None) -> int:
+    """Multiply-accumulates that a model needs: unpadded, all tokens; the classifier's head on one."""
+    tokens = model.max_tokens if tokens is None else tokens
+
+    def attention(block: Attention) -> int:
+        weights = sum(w.weight.size for w in (block.q, block.k, block.v, block.o))
+        return tokens * weights + 2 * model.heads * tokens * tokens * model.head_dim
+
+    total = 0
+    if isinstance(model.input, PatchInput):
+        total += tokens * model.input.linear.weight.size
+    elif not model.layers:
+        total += attention(model.input.attention)
+    for layer in model.layers:
+        total += attention(layer.attention) + tokens * (layer.ffn.up.weight.size + layer.ffn.down.weight.size)
+    if model.pooler is not None:
+        total += model.pooler.linear.weight.size
+    if model.classifier is not None:
+        total += model.classifier.weight.size
+    return total
+
+
+def utilisation(macs: int, cycles: int, config: CoreConfig) -> float:
+    """``macs / (cycles * multipliers in the array)``."""
+    return macs / (cycles * config.macs)

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a model lives in a core's memories: weights, constants and activation regions, padded to the tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from gen.errors import InputError
+from gen.program.assembler import fields_of
+from hw.array.pe_array import ACC_BITS
+from hw.config import CoreConfig
+from hw.program import isa
+from sim.machine import memory_words
+from sim.qmodel import Activation, Attention, Linear, Norm, OperandInput, PatchInput, QuantModel, ResidualInput
+
+__all__ = ["Groups", "Layout", "Placed", "Pool", "ceil_div", "pack_arrays"]
+
+_CAPACITY = {
+    "W": "weight_words", "ACT": "act_words", "KV": "kv_words", "RES": "residual_words", "CHAN": "channel_words",
+    "NORM": "norm_words", "HEAD": "head_words", "TABLE": "tables", "PROG": "program_words",
+}  # fmt: skip
+"""Configuration field that sets each memory's size."""
+
+
+def ceil_div(a: int, b: int) -> int:
+    """``a / b`` rounded up."""
+    return -(-a // b)
+
+
+def pack_arrays(struct: type, **columns: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+    """64-bit words of a parameter Struct, one for each element of the equally long ``columns``.
+
+    Raises
+    ------
+    InputError
+        If a value does not fit its field.
+    """
+    layout = fields_of(struct)
+    words = None
+    for name, values in columns.items():
+        offset, width, signed, _ = layout[name]
+        values = np.asarray(values).astype(np.int64)
+        lo, hi = (-(1 << (width - 1)), (1 << (width - 1)) - 1) if signed else (0, (1 << width) - 1)
+        if values.size and not (lo <= values.min() and values.max() <= hi):
+            raise InputError(
+                f"{struct.__name__}: field {name} holds {lo}..{hi}, not {values.min()}..{values.max()}; "
+                "quantise the checkpoint again"
+            )
+        part = (values & ((1 << width) - 1)).astype(np.uint64) << np.uint64(offset)
+        words = part if words is None else words | part
+    return words
+
+
+def _to_words(data: npt.NDArray[np.uint8]) -> list[int]:
+    """Integers from little-endian rows of bytes."""
+    return [int.from_bytes(row.tobytes(), "little") for row in data]
+
+
+@dataclass
+class Pool:
+    """A memory being filled from word 0 on. ``words`` are the contents so far, ``size`` what is taken."""
+
+    name: str
+    available: int
+    words: list[int] = field(default_factory=list)
+    size: int = 0
+
+    def place(self, words: list[int]) -> int:
+        """Take room for these contents; returns their address."""
+        base = self.size
+        self.words += [0] * (base - len(self.words)) + words
+        self.size = base + len(words)
+        return base
+
+    def reserve(self, count: int) -> int:
+        """Take room for ``count`` words that the program writes."""
+        base = self.size
+        self.size += count
+        return base
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Columns that come in ``count`` groups (heads) of ``width``, each padded to ``stride``."""
+
+    count: int
+    width: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A linear layer in W and CHAN: ``n`` column tiles of ``k`` contraction words."""
+
+    w: int
+    chan: int
+    n: int
+    k: int
+
+
+def _spread(array: npt.NDArray, groups: Groups | None, axis: int) -> npt.NDArray:
+    """Pad each group of ``axis`` from width to stride with zeros."""
+    if groups is None:
+        return array
+    array = np.moveaxis(array, axis, 0)
+    array = array.reshape(groups.count, groups.width, *array.shape[1:])
+    padded = np.zeros((groups.count, groups.stride, *array.shape[2:]), array.dtype)
+    padded[:, : groups.width] = array
+    return np.moveaxis(padded.reshape(-1, *array.shape[2:]), 0, axis)
+
+
+class Layout:
+    """Memories of one model on one configuration, filled step by step by the compiler.
+
+    Attributes
+    ----------
+    heads : columns of Q, K, V and O: each head padded to a multiple of the tile's columns and depth
+    hidden_tiles, hidden_words, norm_beats : of a hidden row: drained tiles, ACT words, beats that LayerNorm takes
+    row_words : RES words of a hidden row block
+    ffn_words : ACT words of an FFN row block
+    key_blocks, key_words : KV words of max_tokens keys, as columns (K) and as contraction (V)
+    """
+
+    def __init__(self, model: QuantModel, config: CoreConfig):
+        self.model, self.config = model, config
+        self.pools = {name: Pool(name, count) for name, count in memory_words(config).items()}
+        c = config
+        unit = max(c.cols, c.depth)
+        self.heads = Groups(model.heads, model.head_dim, ceil_div(model.head_dim, unit) * unit)
+        self.inner = self.heads.count * self.heads.stride
+        self.row_blocks = ceil_div(model.max_tokens, c.rows)
+        self.hidden_tiles = ceil_div(model.hidden, c.cols)
+        self.hidden_words = ceil_div(model.hidden, c.depth)
+        self.norm_beats = ceil_div(model.hidden, c.drain_columns)
+        self.row_words = self.hidden_tiles * c.tile_beats
+        self.inner_words = self.inner // c.depth
+        self.ffn_words = self.act_words(model.ffn) if model.layers else 0
+        self.key_blocks = ceil_div(model.max_tokens, c.cols)
+        self.key_words = ceil_div(model.max_tokens, c.depth)
+
+    def act_words(self, columns: int) -> int:
+        """ACT words that hold ``columns`` drained columns of a row block."""
+        c = self.config
+        return ceil_div(ceil_div(columns, c.cols) * c.cols, c.depth)
+
+    # --- regions
+
+    def act(self, words_per_block: int, blocks: int | None = None) -> int:
+        """ACT region of ``words_per_block`` words for each row block."""
+        return self.pools["ACT"].reserve(words_per_block * (self.row_blocks if blocks is None else blocks))
+
+    def res(self) -> int:
+        """RES region of hidden rows."""
+        return self.pools["RES"].reserve(self.row_words * self.row_blocks)
+
+    def keys(self) -> int:
+        """KV region of the keys of all heads."""
+        return self.pools["KV"].reserve(self.inner // self.config.depth * self.key_blocks)
+
+    def values(self) -> int:
+        """KV region of the transposed values of all heads."""
+        return self.pools["KV"].reserve(self.inner // self.config.cols * self.key_words)
+
+    # --- constants
+
+    def linear(
+        self,
+        linear: Linear,
+        *,
+        outputs: Groups | None = None,
+        inputs: Groups | None = None,
+        bank: npt.ArrayLike | None = None,
+    ) -> Placed:
+        """Weights and channel constants, padded with zeros to whole tiles and contraction words."""
+        c = self.config
+        weight = _spread(_spread(np.asarray(linear.weight), outputs, 0), inputs, 1)
+        n, k = ceil_div(weight.shape[0], c.cols), ceil_div(weight.shape[1], c.depth)
+        padded = np.zeros((n * c.cols, k * c.depth), np.int8)
+        padded[: weight.shape[0], : weight.shape[1]] = weight
+        tiles = padded.reshape(n, c.cols, k, c.depth).transpose(0, 2, 1, 3).reshape(n * k, -1)
+        w = self.pools["W"].place(_to_words(tiles.view(np.uint8)))
+        columns = {"bias": linear.bias, "mult": linear.mult, "shift": linear.shift}
+        if bank is not None:
+            columns["bank"] = bank
+        parameters = {}
+        for name, values in columns.items():
+            spread = _spread(np.asarray(values).astype(np.int64), outputs, 0)
+            # A padded channel is 0 * 0 >> 1: its result is 0 in every format.
+            parameters[name] = np.full(n * c.cols, int(name == "shift"), np.int64)
+            parameters[name][: len(spread)] = np.maximum(spread, 1) if name == "shift" else spread
+        chan = self._entries("CHAN", pack_arrays(isa.ChannelParameters, **parameters))
+        return Placed(w=w, chan=chan, n=n, k=k)
+
+    def _entries(self, pool: str, words: npt.NDArray[np.uint64]) -> int:
+        """64-bit entries, drain_columns in a word."""
+        return self.pools[pool].place(_to_words(words.reshape(-1, self.config.drain_columns).view(np.uint8)))
+
+    def norm(self, norm: Norm, *, out8: bool, out16: bool) -> int:
+        """LayerNorm constants: the 8-bit form's, then the 16-bit form's; padded channels give 0."""
+        base = self.pools["NORM"].size
+        for wanted, gamma, beta in ((out8, norm.gamma8, norm.beta8), (out16, norm.gamma16, norm.beta16)):
+            if wanted:
+                padded = np.zeros((2, self.norm_beats * self.config.drain_columns), np.int64)
+                padded[:, : self.model.hidden] = gamma, beta
+                self._entries("NORM", pack_arrays(isa.NormParameters, gamma=padded[0], beta=padded[1]))
+        return base
+
+    def head_constants(self, attention: Attention) -> int:
+        """HEAD words of one layer."""
+        names = ("score_mult", "score_shift", "out_mult", "out_shift")
+        words = pack_arrays(isa.HeadParameters, **{name: getattr(attention, name) for name in names})
+        return self.pools["HEAD"].place(words.tolist())
+
+    def table(self, activation: Activation) -> int:
+        """Number of the activation's table (0 where it needs none)."""
+        pool = self.pools["TABLE"]
+        if activation.kind == "table":
+            return pool.place(np.asarray(activation.table, np.uint8).ravel().tolist()) // 512
+        if activation.kind == "ibert":
+            values = {name: [getattr(activation, name)] for name in ("b", "c", "mult", "shift")}
+            return pool.place(pack_arrays(isa.GeluParameters, **values).tolist())
+        return 0
+
+    def position(self, patches: PatchInput) -> int:
+        """The position table in RES."""
+        c = self.config
+        table = np.zeros((self.row_blocks * c.rows, self.hidden_tiles * c.cols), np.int16)
+        table[: self.model.max_tokens, : self.model.hidden] = patches.position[: self.model.max_tokens]
+        beats = table.reshape(self.row_blocks, c.rows, -1, c.drain_columns).transpose(0, 2, 3, 1)
+        return self.pools["RES"].place(_to_words(np.ascontiguousarray(beats).reshape(-1, c.lanes).view(np.uint8)))
+
+    # --- capacity
+
+    def usage(self) -> dict[str, tuple[int, int]]:
+        """Words needed and available of each memory."""
+        return {name: (pool.size, pool.available) for name, pool in self.pools.items()}
+
+    def check_capacity(self) -> None:
+        """Refuse what does not fit, naming every memory that is too small and the field that enlarges it."""
+        short = []
+        for name, (needed, available) in self.usage().items():
+            if needed > available:
+                unit = 512 if name == "TABLE" and self.config.gelu == "table" else 1
+                short.append(
+                    f"{name} needs {ceil_div(needed, unit)} {'tables' if name == 'TABLE' else 'words'} "
+                    f"and has {available // unit} ({_CAPACITY[name]})"
+                )
+        if short:
+            raise InputError(
+                f"model {self.model.name} does not fit a {self.config.array} core: {'; '.join(short)}; "
+                "use a larger preset, raise these fields, or a smaller model"
+            )
+
+
+def check_model(model: QuantModel, config: CoreConfig) -> None:
+    """Refuse a model that the core's kernels, limits or schedules do not cover.
+
+    Raises
+    ------
+    InputError
+        The message names what is not supported.
+    """
+
+    def refuse(condition: bool, reason: str, way_out: str) -> None:
+        if condition:
+            raise InputError(f"model {model.name}: {reason}; {way_out}")
+
+    bare = isinstance(model.input, OperandInput)
+    refuse(
+        model.max_tokens > config.max_tokens,
+        f"its {model.max_tokens} tokens exceed the core's max_tokens of {config.max_tokens}",
+        "raise max_tokens or shorten the sequence",
+    )
+    refuse(
+        bool(model.layers) and model.hidden > config.max_hidden,
+        f"its hidden size {model.hidden} exceeds the core's max_hidden of {config.max_hidden}",
+        "raise max_hidden",
+    )
+    refuse(
+        model.exp != config.exp,
+        f"it was quantised for exp={model.exp} and the core has exp={config.exp}",
+        "quantise again, or change exp",
+    )
+    refuse(
+        bare != (not model.layers) or (bare and (model.classifier is not None or model.final_norm is not None)),
+        "int8 operands go with no layers, no norm and no classifier, and nothing else does",
+        "give it layers, or operands",
+    )
+    attentions = [layer.attention for layer in model.layers]
+    if bare:
+        attentions.append(model.input.attention)
+    activations = [layer.ffn.activation for layer in model.layers] + ([model.pooler.activation] if model.pooler else [])
+    for activation in activations:
+        refuse(
+            activation.kind != "relu" and activation.kind != config.gelu,
+            f"it was quantised for gelu={activation.kind} and the core has gelu={config.gelu}",
+            "quantise again, or change gelu",
+        )
+    linears = [w for block in attentions for w in (block.q, block.o)]
+    linears += [w for layer in model.layers for w in (layer.ffn.up, layer.ffn.down)]
+    linears += [model.input.linear] if isinstance(model.input, PatchInput) else []
+    longest = max(w.weight.shape[1] for w in linears)
+    limit = 1 << (ACC_BITS - 16)  # a product of uint8 and int8 is below 2^15
+    refuse(
+        longest > limit, f"a contraction of {longest} overflows the {ACC_BITS}-bit accumulators", f"use at most {limit}"
+    )
+    refuse(model.head_dim > 511, f"a head size of {model.head_dim} overflows the 24-bit scores", "use at most 511")
+    if bare:
+        return
+    pre = model.norm == "pre"
+    refuse(isinstance(model.input, PatchInput) and not pre, "post-norm models take no patches", "use a pre-norm model")
+    refuse(
+        isinstance(model.input, ResidualInput) and (model.input.norm is None) != pre,
+        "an embedding LayerNorm goes with post-norm, and only with it",
+        "use a BERT-style model with it, or a pre-norm model without",
+    )
+    refuse(not pre and model.final_norm is not None, "post-norm models have no final norm", "remove it")
+    refuse(
+        pre and model.classifier is not None and model.final_norm is None,
+        "a pre-norm classifier needs a final norm",
+        "add one",
+    )
+    refuse(model.pooler is not None and model.classifier is None, "a pooler needs a classifier", "remove it")

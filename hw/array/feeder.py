@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: SHL-2.1
+"""Feeder: turns an ARRAY command into the addresses of its operand words, a pair each cycle."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from ..config import CoreConfig
+from ..program.isa import ADDRESS_BITS, ArrayCommand, ASource
+
+__all__ = ["Feeder", "FeedTag"]
+
+
+class FeedTag(data.Struct):
+    """What travels down the array beside a pair of operand words."""
+
+    valid: unsigned(1)
+    first: unsigned(1)  # first contraction word of a tile
+    last: unsigned(1)  # last contraction word of a tile
+    first_tile: unsigned(1)
+    last_tile: unsigned(1)
+    prob: unsigned(1)  # A from PROB
+    kv: unsigned(1)  # B from KV
+    a_unsigned: unsigned(1)
+
+
+class Feeder(wiring.Component):
+    """Walks a command's tiles and contraction words: ``A[a + k]``, ``B[b + tile * b_n + k * b_k]``.
+
+    A tile takes ``max(k, tile_beats)`` cycles and is fed in the last ``k`` of them, so that its results have left the
+    drain before those of the next tile arrive, whatever the contraction lengths of the two; commands follow one
+    another without a bubble. The first address comes ``1 + max(0, tile_beats - k)`` cycles after the command. With
+    PROB as A operand, the address is that of the ring's current slot, which then advances.
+
+    ``context`` carries the command, with the PROB slot in ``a``, to the drain as the command is taken.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "command": In(stream.Signature(ArrayCommand)),
+                "a_addr": Out(ADDRESS_BITS),
+                "b_addr": Out(ADDRESS_BITS),
+                "tag": Out(FeedTag),
+                "context": Out(ArrayCommand),
+                "context_valid": Out(1),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        slot_bits, word_bits = ceil_log2(config.slots), ceil_log2(config.key_words)
+        beats = config.tile_beats
+
+        command = self.command.payload
+        slot = Signal(slot_bits)
+        start = Signal()
+        active = Signal()
+        current = Signal(ArrayCommand)
+        b_tile = Signal(ADDRESS_BITS)
+        a_start = Signal(ADDRESS_BITS)
+        last_cycle = Signal(12)
+        tiles_left, cycles_left = Signal(12), Signal(12)
+        feeding, full, starts_full = Signal(), Signal(), Signal()
+        first, first_tile = Signal(), Signal()
+        # Decided a cycle ahead, since much hangs on them: last cycle of a tile, last tile, room for a command.
+        tile_end, last_tile, free = Signal(), Signal(), Signal(init=1)
+        m.d.comb += [
+            start.eq(self.command.valid & free),
+            self.command.ready.eq(free),
+            self.tag.eq(
+                Cat(
+                    feeding,
+                    first,
+                    tile_end,
+                    first_tile,
+                    last_tile,
+                    current.a_source == ASource.PROB,
+                    current.b_source.as_value(),
+                    current.a_unsigned,
+                )
+            ),
+            self.context.eq(command),
+            self.context.a.eq(slot),
+            self.context_valid.eq(start),
+            self.busy.eq(active),
+        ]
+        from_prob = command.a_source == ASource.PROB
+        a_first = Signal(ADDRESS_BITS)
+        cycles = Signal.like(last_cycle)
+        single = Signal()  # tiles of one cycle
+        m.d.comb += [
+            a_first.eq(Mux(from_prob, Cat(Const(0, word_bits), slot), command.a)),
+            starts_full.eq(command.k >= beats),
+            cycles.eq(Mux(starts_full, command.k - 1, beats - 1)),
+        ]
+        with m.If(start):
+            m.d.sync += [
+                current.eq(command),
+                active.eq(1),
+                full.eq(starts_full),
+                feeding.eq(starts_full),
+                first.eq(starts_full),
+                first_tile.eq(1),
+                self.a_addr.eq(a_first),
+                a_start.eq(a_first),
+                self.b_addr.eq(command.b),
+                b_tile.eq(command.b + command.b_n),
+                last_cycle.eq(cycles),
+                cycles_left.eq(cycles),
+                tiles_left.eq(command.n - 1),
+                single.eq(cycles == 0),
+                tile_end.eq(cycles == 0),
+                last_tile.eq(command.n == 1),
+                free.eq((cycles == 0) & (command.n == 1)),
+            ]
+            with m.If(from_prob):
+                m.d.sync += slot.eq(slot + 1)
+        with m.Elif(tile_end):
+            with m.If(last_tile):
+                m.d.sync += [active.eq(0), feeding.eq(0), tile_end.eq(0)]
+            with m.Else():
+                m.d.sync += [
+                    feeding.eq(full),
+                    first.eq(full),
+                    first_tile.eq(0),
+                    self.a_addr.eq(a_start),
+                    self.b_addr.eq(b_tile),
+                    b_tile.eq(b_tile + current.b_n),
+                    cycles_left.eq(last_cycle),
+                    tiles_left.eq(tiles_left - 1),
+                    tile_end.eq(single),
+                    last_tile.eq(tiles_left == 1),
+                    free.eq(single & (tiles_left == 1)),
+                ]
+        with m.Elif(active):
+            m.d.sync += [
+                cycles_left.eq(cycles_left - 1),
+                tile_end.eq(cycles_left == 1),
+                free.eq((cycles_left == 1) & last_tile),
+                first.eq(cycles_left == current.k),
+            ]
+            with m.If(cycles_left == current.k):
+                m.d.sync += feeding.eq(1)
+            with m.If(feeding):
+                m.d.sync += [self.a_addr.eq(self.a_addr + 1), self.b_addr.eq(self.b_addr + current.b_k)]
+        return m

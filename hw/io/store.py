@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: SHL-2.1
+"""Store engine: sends row blocks of the residual memory to the output stream."""
+
+from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import CoreConfig
+from ..memory import SHARED_READ_LATENCY
+from ..program.isa import ADDRESS_BITS, StoreCommand
+
+__all__ = ["StoreEngine"]
+
+_BUFFERED = 8
+
+
+class StoreEngine(wiring.Component):
+    """``beats`` RES words from ``src``, each as ``ceil(lanes * 16 / 64)`` words of 64 bits, low lanes first.
+
+    Ports
+    -----
+    command : waits already satisfied; ``signal`` pulses when the command's last RES word has been read
+    res_valid, res_ready, res_addr, res_data : RES read, data SHARED_READ_LATENCY cycles after acceptance
+    o : stream of {data, last}; frame : a word with ``last`` has left
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.width = config.lanes * 16
+        self.words = -(-self.width // 64)
+        self.output = data.StructLayout({"data": 64, "last": 1})
+        super().__init__(
+            {
+                "command": In(stream.Signature(StoreCommand)),
+                "res_valid": Out(1),
+                "res_ready": In(1),
+                "res_addr": Out(ADDRESS_BITS),
+                "res_data": In(unsigned(self.width)),
+                "o": Out(stream.Signature(self.output)),
+                "signal": Out(12),
+                "frame": Out(1),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        command = self.command.payload
+        reading = Signal()
+        left, address = Signal(12), Signal(ADDRESS_BITS)
+        signals, is_last = Signal(12), Signal()
+        credit = Signal(range(_BUFFERED + 1), init=_BUFFERED)
+        m.submodules.beats = beats = fifo.SyncFIFOBuffered(width=self.width + 1, depth=_BUFFERED)
+
+        taken = Signal()
+        m.d.comb += [
+            self.command.ready.eq(~reading),
+            self.res_valid.eq(reading & (credit != 0)),
+            self.res_addr.eq(address),
+            taken.eq(self.res_valid & self.res_ready),
+        ]
+        with m.If(self.command.valid & ~reading):
+            m.d.sync += [
+                reading.eq(1),
+                left.eq(command.beats - 1),
+                address.eq(command.src),
+                signals.eq(command.signal),
+                is_last.eq(command.last),
+            ]
+        with m.If(taken):
+            m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
+            with m.If(left == 0):
+                m.d.sync += reading.eq(0)
+
+        # Validity and end-of-command marks travel beside the memory.
+        valid, final, last = taken, left == 0, is_last
+        for stage in range(SHARED_READ_LATENCY):
+            marks = [Signal(name=f"{name}{stage}") for name in ("valid", "final", "last")]
+            m.d.sync += [mark.eq(value) for mark, value in zip(marks, (valid, final, last), strict=True)]
+            valid, final, last = marks
+        m.d.comb += [beats.w_data.eq(Cat(self.res_data, final & last)), beats.w_en.eq(valid)]
+        with m.If(taken & (left == 0)):  # read out for good: nothing can overtake the read that was just accepted
+            m.d.comb += self.signal.eq(signals)
+
+        # Serialise.
+        part = Signal(range(max(self.words, 2)))
+        end = part == self.words - 1
+        word = Signal(64 * self.words)
+        m.d.comb += [
+            word.eq(beats.r_data[: self.width]),
+            self.o.payload.data.eq(word.word_select(part, 64)),
+            self.o.payload.last.eq(end & beats.r_data[self.width]),
+            self.o.valid.eq(beats.r_rdy),
+            beats.r_en.eq(self.o.ready & end),
+            self.frame.eq(self.o.valid & self.o.ready & self.o.payload.last),
+            self.busy.eq(reading | beats.r_rdy | (credit != _BUFFERED)),
+        ]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += part.eq(part + 1)
+            with m.If(end):
+                m.d.sync += part.eq(0)
+        m.d.sync += credit.eq(credit - taken + (beats.r_rdy & beats.r_en))
+        return m
