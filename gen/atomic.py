@@ -71,7 +71,7 @@ def scratch_file(path: Path | None, *, force: bool = False) -> Iterator[Path | N
 
 def _complaint(path: Path, error: OSError) -> InputError:
     reason = error.strerror or type(error).__name__
-    return InputError(f"{path}: {reason}; free some space or choose another place")
+    return InputError(f"{path}: {reason}; choose another place, or free some space")
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise InputError(f"{path}: {_reason(error)}; free some space or choose another place") from None
+        raise InputError(f"{path}: {_reason(error)}; choose another place, or free some space") from None
 
 
 def _reason(error: OSError) -> str:

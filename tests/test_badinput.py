@@ -201,7 +201,7 @@ def test_calibration_of_objects_is_not_unpickled(refused, checkpoint: Path, tmp_
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (np.zeros((4, 9), np.int16), ("[tokens, 8]", "[4, 9]")),
+        (np.zeros((4, 9), np.int16), ("tokens, 8]", "[4, 9]", "--checkpoint")),
         (np.zeros((1, 5, 8), np.int16), ("5 tokens", "1 to 4")),
         (np.zeros((4, 8)), ("integers", "float64")),
         (np.full((4, 8), 40000), ("-32768..32767", "40000")),

@@ -65,6 +65,12 @@ def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture):
         assert f"  rtlformer {name}" in call(capsys, name, "--help")
 
 
+def test_no_command_shows_them_all(capsys: pytest.CaptureFixture):
+    assert run([]) == 2
+    captured = capsys.readouterr()
+    assert not captured.out and all(f"\n  {name} " in captured.err for name in COMMANDS)
+
+
 def test_both_ways_to_start():
     console = Path(sys.executable).parent / "rtlformer"
     texts = [

@@ -144,7 +144,7 @@ def test_failed_write_leaves_the_earlier_file(saved: Path, model: QuantModel, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("gen.files.os.fsync", full)
-    with pytest.raises(InputError, match="No space left on device; free some space"):
+    with pytest.raises(InputError, match="No space left on device; choose another place"):
         save_model(dataclasses.replace(model, name="other"), saved)
     assert saved.read_bytes() == before and list(saved.parent.iterdir()) == [saved]
 

@@ -93,6 +93,9 @@ def run(arguments: list[str]) -> int:
     except click.exceptions.Exit as leave:
         sys.stdout.flush()
         return leave.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:  # no command given: the list of them is the way out
+        print(error.ctx.get_help(), file=sys.stderr)
+        return 2
     except click.ClickException as error:
         return _complain(_usage(error), 2)
     except (InputError, ToolMissing, YosysMissing) as error:

@@ -69,9 +69,10 @@ def model_inputs(design: Design, data: npt.NDArray | Sequence[npt.NDArray], chec
     rows = [np.asarray(x) for x in ([data] if isinstance(data, np.ndarray) and data.ndim == 2 else data)]
     if not rows:
         raise InputError("input: holds no sample; give at least one")
-    if rows[0].ndim != 2:
+    features = design.image.input.features
+    if rows[0].ndim != 2 or rows[0].shape[1] != features:
         raise InputError(
-            f"input: must be integer rows [inputs, tokens, {design.image.input.features}], not {rows[0].dtype} "
+            f"input: must be integer rows [inputs, tokens, {features}], not {rows[0].dtype} "
             f"of shape {list(rows[0].shape)} each; for images or token ids give --checkpoint too"
         )
     for x in rows:
