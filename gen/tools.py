@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gen.errors import InputError
 
-__all__ = ["Job", "ToolFailed", "find", "run", "run_all"]
+__all__ = ["Job", "ToolFailed", "find", "keep_logs", "run", "run_all"]
 
 _POLL_S = 0.1
 
@@ -123,3 +123,14 @@ def _last_line(job: Job) -> str:
                 lines += [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")]
     return (errors or lines or ["no output"])[-1][:200]
+
+
+def keep_logs(folder: Path, output: Path) -> Path:
+    """What the tools said in ``folder``, in one file beside the ``output`` that did not come to be."""
+    target = output.with_name(f"{output.name}.failed.log")
+    with target.open("wb") as everything:
+        for log in sorted(folder.glob("*.log")):
+            everything.write(f"==== {log.name}\n".encode())
+            with log.open("rb") as source:
+                shutil.copyfileobj(source, everything)
+    return target

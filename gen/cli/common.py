@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -15,7 +13,6 @@ from pathlib import Path
 
 import click
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -32,7 +29,6 @@ __all__ = [
     "fitted",
     "force_option",
     "json_option",
-    "load_array",
     "load_config",
     "show",
     "show_markdown",
@@ -110,31 +106,6 @@ def fitted(model: QuantModel, config: CoreConfig) -> CoreConfig:
         if isinstance(error, InputError):
             raise
         raise InputError(f"model {model.name}: {error}; use a larger array or a smaller model") from None
-
-
-def load_array(path: str | Path) -> npt.NDArray | list[npt.NDArray]:
-    """The array of a ``.npy`` file, or the arrays of a ``.npz`` file, one a sample.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, or holds Python objects instead of numbers.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give a .npy file, or .npz with one array a sample")
-    try:
-        loaded = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
-        arrays = [loaded[name] for name in loaded.files] if hasattr(loaded, "files") else loaded
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error) or type(error).__name__
-        raise InputError(f"{path}: not a NumPy array ({reason}); save it with numpy.save") from None
-    for array in arrays if isinstance(arrays, list) else [arrays]:
-        if array.dtype.kind not in "biuf":
-            raise InputError(f"{path}: holds {array.dtype}, not numbers; save numbers with numpy.save")
-    return arrays
 
 
 class _Console(Console):

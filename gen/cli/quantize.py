@@ -10,7 +10,8 @@ import numpy as np
 from rich.console import Console
 
 from gen.atomic import check_free
-from gen.cli.common import force_option, json_option, load_array, show, step
+from gen.cli.common import force_option, json_option, show, step
+from gen.cli.data import load_array
 from gen.model.checkpoint import read_checkpoint
 from gen.model.floatmodel import forward
 from gen.model.modelfile import save_model

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,18 +11,16 @@ import click
 import numpy as np
 from rich.console import Console
 
-from gen.atomic import check_free, output_file
+from gen.atomic import check_free
 from gen.cli.app import CheckFailed
-from gen.cli.common import Tell, force_option, json_option, load_array, show, step
+from gen.cli.common import Tell, force_option, json_option, show, step
+from gen.cli.data import INPUT_HELP, checkpoint_option, output_option, read_inputs, show_outputs, write_outputs
 from gen.emit.manifest import Design, open_design
 from gen.errors import InputError
 from gen.link.device import BAUD, Device
 from gen.link.simulated import simulated_board
-from gen.simulate.run import model_inputs
 from sim.board.terminal import Terminal
 from sim.reference import forward
-
-_SHOWN = 8  # results printed
 
 
 @click.command(
@@ -37,15 +34,14 @@ _SHOWN = 8  # results printed
 @click.option(
     "--port", required=True, help="The board's serial port, or 'sim': a simulated board, started for this run."
 )
-@click.option("--input", "input_path", type=click.Path(path_type=Path), metavar="X.npy",
-              help="Inputs: with --checkpoint the model's own (images, token ids), else integer rows.")  # fmt: skip
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Folder that the model was quantised from.")
+@click.option("--input", "input_path", type=click.Path(path_type=Path), metavar="X.npy", help=INPUT_HELP)
+@checkpoint_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N inputs.")
 @click.option("--compare", is_flag=True, help="Compare every result with the golden model.")
 @click.option("--self-test", is_flag=True, help="Test link and core first; without --input, nothing else.")
 @click.option("--reload", is_flag=True, help="Load the model even if the board says that it holds it.")
 @click.option("--baud", type=click.IntRange(min=1), default=BAUD, show_default=True, help="As the bitstream was built.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="Y.npy", help="Write the integer results.")
+@output_option
 @force_option
 @json_option
 def command(
@@ -69,16 +65,14 @@ def command(
     """
     if input_path is None and not self_test:
         raise InputError("run: there is nothing to run; give --input or --self-test")
+    if input_path is None and (output or compare):
+        raise InputError("run: without inputs there are no results for -o or --compare; give --input")
     if output:
         check_free(output, force=force)
     design = open_design(folder)
     inputs = []
     if input_path is not None:
-        data = load_array(input_path)
-        single = isinstance(data, np.ndarray) and data.ndim == 2 and checkpoint is None
-        inputs = model_inputs(design, data if single else data[:limit], checkpoint)
-    if output and len({len(x) for x in inputs}) > 1 and not design.image.output.logits:
-        raise InputError(f"{output}: results of different lengths make no array; leave -o out or give equal lengths")
+        inputs = read_inputs(design, input_path, checkpoint, limit=limit, output=output)
 
     with _device(design, port, baud) as device:
         identity = device.identity
@@ -96,9 +90,7 @@ def command(
         measured, counters = device.measured if inputs else None, device.counters()
 
     if output:
-        buffer = io.BytesIO()
-        np.save(buffer, np.stack(outputs).astype(np.int16))
-        output_file(output, buffer.getvalue(), force=force)
+        write_outputs(output, outputs, force=force)
     wrong = []
     if compare:
         wrong = [n for n, (x, y) in enumerate(zip(inputs, outputs, strict=True))
@@ -135,15 +127,7 @@ def command(
         )
         if self_test:
             console.print(f"self-test: {tested} values came back as they should")
-        for number, y in enumerate(outputs[:_SHOWN]):
-            if design.image.output.logits:
-                best = int(np.argmax(y))
-                label = model.labels[best] if model.labels else best
-                console.print(f"input {number}: {label}  {(y * model.scales['output']).round(2).tolist()}")
-            else:
-                console.print(f"input {number}: {y.shape[0]} rows, first {y[0, :6].tolist()}...")
-        if len(outputs) > _SHOWN:
-            console.print(f"... and {len(outputs) - _SHOWN} more")
+        show_outputs(console, design, outputs)
         if measured:
             console.print(
                 f"on the link ({identity.baud / 1e6:g} Mbaud): {measured.link_rate:.4g} results a second, "

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import click
@@ -12,15 +11,15 @@ from rich.console import Console
 
 from gen.atomic import check_free, output_file, scratch_file
 from gen.cli.app import CheckFailed
-from gen.cli.common import force_option, json_option, load_array, show, step
+from gen.cli.common import force_option, json_option, show, step
+from gen.cli.data import INPUT_HELP, checkpoint_option, output_option, read_inputs, show_outputs, write_outputs
 from gen.cycles.predict import predict, useful_macs, utilisation
 from gen.emit.manifest import open_design
-from gen.errors import InputError
 from gen.simulate.activity import chrome_trace, picture
-from gen.simulate.run import model_inputs, simulate
+from gen.simulate.run import simulate
 from sim.fast import Progress
 
-_SHOWN = 8  # results printed
+_SHOWN = 8  # differences printed
 
 
 @click.command(
@@ -30,15 +29,14 @@ _SHOWN = 8  # results printed
     "      --input examples/digits/test_images.npy --limit 8 --compare --timeline build/timeline",
 )
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--input", "input_path", required=True, type=click.Path(path_type=Path), metavar="X.npy",
-              help="Inputs: with --checkpoint the model's own (images, token ids), else integer rows.")  # fmt: skip
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Folder that the model was quantised from.")
+@click.option("--input", "input_path", required=True, type=click.Path(path_type=Path), metavar="X.npy", help=INPUT_HELP)
+@checkpoint_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N inputs.")
 @click.option("--compare", is_flag=True, help="Compare every tensor of every input with the golden model.")
 @click.option("--timeline", type=click.Path(path_type=Path), metavar="NAME",
               help="Write NAME.json (Chrome, Perfetto) and NAME.png: which engine was busy when.")  # fmt: skip
 @click.option("--waves", type=click.Path(path_type=Path), metavar="FILE.fst", help="Write all signals (slow).")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="Y.npy", help="Write the integer results.")
+@output_option
 @force_option
 @json_option
 def command(
@@ -62,11 +60,7 @@ def command(
     for path in [*pictures, *filter(None, (waves, output))]:
         check_free(path, force=force)
     design = open_design(folder)
-    data = load_array(input_path)
-    single = isinstance(data, np.ndarray) and data.ndim == 2 and checkpoint is None
-    inputs = model_inputs(design, data if single else data[:limit], checkpoint)
-    if output and len({len(x) for x in inputs}) > 1 and not design.image.output.logits:
-        raise InputError(f"{output}: results of different lengths make no array; leave -o out or give equal lengths")
+    inputs = read_inputs(design, input_path, checkpoint, limit=limit, output=output)
 
     with step("simulating") as tell, scratch_file(waves, force=force) as wave_file:
 
@@ -84,9 +78,7 @@ def command(
         output_file(pictures[0], chrome_trace(outcome.timeline, predicted.operations, title=title), force=force)
         output_file(pictures[1], picture(outcome.timeline, title=title), force=force)
     if output:
-        buffer = io.BytesIO()
-        np.save(buffer, np.stack(outcome.outputs).astype(np.int16))
-        output_file(output, buffer.getvalue(), force=force)
+        write_outputs(output, outcome.outputs, force=force)
     result = {
         "model": model.name,
         "array": config.array,
@@ -106,15 +98,7 @@ def command(
         result["classes"] = [int(np.argmax(y)) for y in outcome.outputs]
 
     def render(console: Console) -> None:
-        for number, y in enumerate(outcome.outputs[:_SHOWN]):
-            if design.image.output.logits:
-                best = int(np.argmax(y))
-                label = model.labels[best] if model.labels else best
-                console.print(f"input {number}: {label}  {(y * model.scales['output']).round(2).tolist()}")
-            else:
-                console.print(f"input {number}: {y.shape[0]} rows, first {y[0, :6].tolist()}...")
-        if len(inputs) > _SHOWN:
-            console.print(f"... and {len(inputs) - _SHOWN} more")
+        show_outputs(console, design, outcome.outputs)
         console.print(
             f"one input of {len(inputs[0])} tokens: {outcome.single_cycles} cycles measured, {predicted.single} "
             f"predicted; {result['utilisation']:.1%} of the array's multiply-accumulates useful"

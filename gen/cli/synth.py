@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import click
@@ -16,7 +15,7 @@ from gen.cli.common import force_option, json_option, show, show_markdown, step
 from gen.emit.manifest import open_design
 from gen.fpga.implement import implement
 from gen.fpga.synth import PARTS, part
-from gen.tools import ToolFailed, find
+from gen.tools import ToolFailed, find, keep_logs
 
 _KEPT = ("report.json", "report.md", "netlist.json", "yosys.log")
 
@@ -60,7 +59,7 @@ def command(
                     progress=tell,
                 )
         except ToolFailed as error:
-            log = _keep_logs(work, output)
+            log = keep_logs(work, output)
             raise ToolFailed(f"{error}; everything it said is in {log}") from None
         title = f"{design.model.name} on a {design.config.array} core"
         facts = {"model": design.model.name, "array": design.config.array, **result.as_dict()}
@@ -78,14 +77,3 @@ def command(
     show({"output": str(output), **facts}, as_json, render)
     if result.problems:
         raise CheckFailed(f"{folder}: {'; '.join(result.problems)}; take a smaller preset or a larger part")
-
-
-def _keep_logs(work: Path, output: Path) -> Path:
-    """What the tools said, in one file beside the folder that did not come to be."""
-    target = output.with_name(f"{output.name}.failed.log")
-    with target.open("wb") as everything:
-        for log in sorted(work.glob("*.log")):
-            everything.write(f"==== {log.name}\n".encode())
-            with log.open("rb") as source:
-                shutil.copyfileobj(source, everything)
-    return target

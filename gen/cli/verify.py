@@ -9,12 +9,12 @@ import click
 from rich.console import Console
 
 from gen.cli.app import CheckFailed
-from gen.cli.common import json_option, load_array, show, step
+from gen.cli.common import json_option, show, step
+from gen.cli.data import checkpoint_option, read_inputs
 from gen.demo import DIGITS
 from gen.emit.manifest import Design, open_design
 from gen.errors import InputError
 from gen.files import read_bytes
-from gen.simulate.run import model_inputs
 from gen.tools import find
 from gen.verify.ladder import RUNGS, Ladder, verify
 from gen.verify.rung import Rung
@@ -31,7 +31,7 @@ _SHOWN = 4  # differences printed
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--input", "input_path", type=click.Path(path_type=Path), metavar="X.npy",
               help="Inputs, as for 'rtlformer simulate' [for the bundled digits model: its test images].")  # fmt: skip
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Folder that the model was quantised from.")
+@checkpoint_option
 @click.option("--limit", type=click.IntRange(min=1), default=8, show_default=True, metavar="N",
               help="Only the first N inputs.")  # fmt: skip
 @click.option("--rungs", "rung_names", default=",".join(RUNGS), show_default=True, metavar="LIST",
@@ -101,9 +101,7 @@ def _inputs(design: Design, path: Path | None, checkpoint: Path | None, limit: i
                 f"{design.folder}: holds {design.model.name}, for which no inputs are bundled; give --input"
             )
         path, checkpoint = DIGITS / "test_images.npy", DIGITS / "checkpoint"
-    data = load_array(path)
-    single = not isinstance(data, list) and data.ndim == 2 and checkpoint is None
-    return model_inputs(design, data if single else data[:limit], checkpoint)
+    return read_inputs(design, path, checkpoint, limit=limit)
 
 
 def _render(console: Console, design: Design, ladder: Ladder, rungs: list[str]) -> None:

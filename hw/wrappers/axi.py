@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: SHL-2.1
 """AXI top: registers on AXI4-Lite, data on two AXI4-Streams."""
 
-from amaranth.hdl import ClockDomain, ClockSignal, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import CoreConfig
 from hw.host.bus import RegisterBus
-from hw.host.hosted import HostedCore
 from hw.host.registers import REGISTERS
-from hw.program.isa import Target
 
 from .access import BYTE_ADDRESS_BITS, RegisterAccess
+from .top import HostedTop
 
 __all__ = ["AxiCore", "AxiLiteSlave", "OKAY", "SLVERR"]
 
@@ -121,12 +119,8 @@ class AxiLiteSlave(wiring.Component):
         return m
 
 
-class AxiCore(wiring.Component):
-    """A hosted core as an AXI peripheral.
-
-    Parameters
-    ----------
-    config, images, model_hash, core_module : see :class:`hw.host.hosted.HostedCore`
+class AxiCore(HostedTop):
+    """A hosted core as an AXI peripheral; parameters as of :class:`hw.wrappers.top.HostedTop`.
 
     Ports
     -----
@@ -153,25 +147,8 @@ class AxiCore(wiring.Component):
         "irq": Out(1),
     }
 
-    def __init__(
-        self,
-        config: CoreConfig,
-        images: dict[Target, list[int]] | None = None,
-        *,
-        model_hash: int = 0,
-        core_module: str | None = None,
-    ):
-        self._core = HostedCore(config, images, model_hash=model_hash, core_module=core_module)
-        super().__init__(self.PORTS)
-
     def elaborate(self, platform):
-        m = Module()
-        m.domains.sync = ClockDomain()
-        m.domains.pin = ClockDomain(reset_less=True)
-        reset = Signal(init=1)
-        m.d.pin += reset.eq(~self.aresetn)
-        m.d.comb += [ClockSignal().eq(self.aclk), ClockSignal("pin").eq(self.aclk), ResetSignal().eq(reset)]
-        m.submodules.hosted = hosted = self._core
+        m, hosted = self.clocked(self.aclk, ~self.aresetn)
         m.submodules.slave = slave = AxiLiteSlave()
         wiring.connect(m, slave.bus, hosted.bus)
         for name, member in _LITE.items():

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: SHL-2.1
 """Wishbone top: registers and data on one Wishbone B4 slave."""
 
-from amaranth.hdl import Cat, ClockDomain, ClockSignal, Module, Mux, ResetInserter, ResetSignal, Signal
-from amaranth.lib import fifo, wiring
+from amaranth.hdl import Cat, Mux, ResetInserter, Signal
+from amaranth.lib import fifo
 from amaranth.lib.wiring import In, Out
 
-from hw.config import CoreConfig
-from hw.host.hosted import HostedCore
 from hw.host.registers import QUEUE_WORDS, REGISTERS, STREAM_REGISTERS, register
-from hw.program.isa import Target
 
 from .access import BYTE_ADDRESS_BITS, RegisterAccess
+from .top import HostedTop
 
 __all__ = ["WishboneCore"]
 
 
-class WishboneCore(wiring.Component):
+class WishboneCore(HostedTop):
     """A hosted core as a Wishbone B4 slave of 32 bits, for classic and pipelined masters alike.
+
+    Parameters as of :class:`hw.wrappers.top.HostedTop`.
 
     Beside the registers there are windows onto the two streams (:data:`hw.host.registers.STREAM_REGISTERS`), each with
     a queue of :data:`hw.host.registers.QUEUE_WORDS` words. Accesses are carried out one at a time: ``wb_stall_o`` is
@@ -25,10 +25,6 @@ class WishboneCore(wiring.Component):
     :class:`hw.wrappers.access.RegisterAccess`; a write must select all four bytes), and one that its queue refuses,
     does nothing and ends with ``wb_err_o``. Where the master ends the cycle (``wb_cyc_i`` low) before its answer,
     there is none.
-
-    Parameters
-    ----------
-    config, images, model_hash, core_module : see :class:`hw.host.hosted.HostedCore`
 
     Ports
     -----
@@ -54,25 +50,8 @@ class WishboneCore(wiring.Component):
         "irq_o": Out(1),
     }
 
-    def __init__(
-        self,
-        config: CoreConfig,
-        images: dict[Target, list[int]] | None = None,
-        *,
-        model_hash: int = 0,
-        core_module: str | None = None,
-    ):
-        self._core = HostedCore(config, images, model_hash=model_hash, core_module=core_module)
-        super().__init__(self.PORTS)
-
     def elaborate(self, platform):
-        m = Module()
-        m.domains.sync = ClockDomain()
-        m.domains.pin = ClockDomain(reset_less=True)
-        reset = Signal(init=1)
-        m.d.pin += reset.eq(self.rst_i)
-        m.d.comb += [ClockSignal().eq(self.clk_i), ClockSignal("pin").eq(self.clk_i), ResetSignal().eq(reset)]
-        m.submodules.hosted = hosted = self._core
+        m, hosted = self.clocked(self.clk_i, self.rst_i)
         m.submodules.access = access = RegisterAccess((*REGISTERS, *STREAM_REGISTERS))
         m.d.comb += self.irq_o.eq(hosted.irq)
 

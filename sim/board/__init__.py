@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from sim import verilate
+from sim.native import Native, declare
 
 __all__ = ["LINE_ERROR", "SimulatedBoard"]
 
@@ -36,7 +37,7 @@ class _State(ctypes.Structure):
     ]
 
 
-class SimulatedBoard:
+class SimulatedBoard(Native):
     """One board, powered up and reset.
 
     Parameters
@@ -93,15 +94,6 @@ class SimulatedBoard:
             self._c.board_destroy(self._handle)
             self._handle = None
 
-    def __enter__(self) -> "SimulatedBoard":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
-
     def reset(self) -> None:
         """Press the reset button: memories and the line keep what they hold."""
         self._c.board_reset(self._handle, _RESET_CYCLES)
@@ -150,17 +142,17 @@ class SimulatedBoard:
 
 @cache
 def _load(path: Path) -> ctypes.CDLL:
-    functions = ctypes.CDLL(str(path))
-    board, size = ctypes.c_void_p, ctypes.c_uint64
-    for name, result, arguments in [
-        ("create", board, [ctypes.c_double]),
-        ("destroy", None, [board]),
-        ("state", ctypes.POINTER(_State), [board]),
-        ("reset", None, [board, size]),
-        ("send", None, [board, ctypes.c_void_p, size]),
-        ("run", None, [board, size, size]),
-        ("take", None, [board, ctypes.c_void_p, size]),
-    ]:
-        function = getattr(functions, f"board_{name}")
-        function.restype, function.argtypes = result, arguments
-    return functions
+    buffer, size = ctypes.c_void_p, ctypes.c_uint64
+    return declare(
+        ctypes.CDLL(str(path)),
+        "board",
+        {
+            "create": (ctypes.c_void_p, [ctypes.c_double]),
+            "destroy": (None, []),
+            "state": (ctypes.POINTER(_State), []),
+            "reset": (None, [size]),
+            "send": (None, [buffer, size]),
+            "run": (None, [size, size]),
+            "take": (None, [buffer, size]),
+        },
+    )

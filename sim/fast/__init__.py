@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.fast import library
+from sim.native import Native
 
 __all__ = ["Deadlock", "FastSim", "Outputs", "Progress", "Timeout"]
 
@@ -61,7 +62,7 @@ class Progress(NamedTuple):
     frames_done: int
 
 
-class FastSim:
+class FastSim(Native):
     """One simulated core, reset and ready.
 
     Parameters
@@ -129,15 +130,6 @@ class FastSim:
             self._handle = None
             if self._waves:
                 Path(self._partial).replace(self._waves)
-
-    def __enter__(self) -> "FastSim":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
 
     # ----- driving -----
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sim import verilate
+from sim.native import declare
 
 __all__ = ["BUDGET_USED", "DEADLOCK", "REACHED", "Library", "Probe", "State", "load"]
 
@@ -106,21 +107,21 @@ def _find_probes(verilog: str, top: str) -> tuple[Probe, ...]:
 
 
 def _declare(functions: ctypes.CDLL) -> ctypes.CDLL:
-    fast, number, size, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_double
-    buffer = ctypes.c_void_p
-    for name, result, arguments in [
-        ("create", fast, [ctypes.c_char_p]),
-        ("destroy", None, [fast]),
-        ("state", ctypes.POINTER(State), [fast]),
-        ("reset", None, [fast]),
-        ("stall", None, [fast, real, real, size]),
-        ("push", None, [fast, buffer, size]),
-        ("run", number, [fast, size, number, size]),
-        ("enable", None, [fast, number, number]),
-        ("log_size", size, [fast, number]),
-        ("log_copy", None, [fast, number, size, size, size, buffer, buffer]),
-        ("log_last", None, [fast, size, size, buffer]),
-    ]:
-        function = getattr(functions, f"fast_{name}")
-        function.restype, function.argtypes = result, arguments
-    return functions
+    number, size, real, buffer = ctypes.c_int, ctypes.c_uint64, ctypes.c_double, ctypes.c_void_p
+    return declare(
+        functions,
+        "fast",
+        {
+            "create": (ctypes.c_void_p, [ctypes.c_char_p]),
+            "destroy": (None, []),
+            "state": (ctypes.POINTER(State), []),
+            "reset": (None, []),
+            "stall": (None, [real, real, size]),
+            "push": (None, [buffer, size]),
+            "run": (number, [size, number, size]),
+            "enable": (None, [number, number]),
+            "log_size": (size, [number]),
+            "log_copy": (None, [number, size, size, size, buffer, buffer]),
+            "log_last": (None, [size, size, buffer]),
+        },
+    )
