@@ -174,5 +174,5 @@ def board(name: str) -> Board:
         If it is unknown.
     """
     if name.lower() not in BOARDS:
-        raise InputError(f"{name}: unknown board; choose one of {', '.join(BOARDS)}")
+        raise InputError(f"{name or '--board'}: unknown board; choose one of {', '.join(BOARDS)}")
     return BOARDS[name.lower()]

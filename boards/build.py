@@ -12,6 +12,7 @@ from pathlib import Path
 from boards.board import Board
 from boards.pll import Pll, fastest
 from boards.route import emit_top, link, pack, route
+from boards.top import clock_hz
 from gen.emit.verilog import TOP as CORE
 from gen.fpga.nextpnr import Route
 from gen.fpga.synth import Cells, check_mapping, synthesise
@@ -86,10 +87,12 @@ class Build:
             "model": self.image.name,
             "model_hash": f"{self.model_hash:016x}",
             "baud": self.baud,
+            "pins": [{"port": pin.port, "site": pin.site, "inverted": pin.inverted} for pin in board.pins],
             "tools": {name: version(name) for name in TOOLS},
             "clock": {
                 "asked_mhz": self.asked_mhz,
                 "pll_mhz": round(self.pll.mhz, 4),
+                "hz": clock_hz(self.pll),
                 "input_mhz": self.pll.input_hz / 1e6,
                 "oscillator_mhz": round(float(self.pll.vco_hz) / 1e6, 4),
                 "parameters": self.pll.parameters(),

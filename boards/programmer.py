@@ -18,6 +18,7 @@ __all__ = ["DfuUtil", "OpenFpgaLoader", "Programmer", "dfu_suffix"]
 
 _LIST_S = 60
 _WRITE_S = 600
+_FAILED = re.compile(r"\b(fail(s|ed|ure)?|(?<!no )error)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +106,14 @@ class Programmer(ABC):
             )
         return said
 
-    def _expect(self, said: str, word: str) -> None:
-        if word.lower() not in said.lower():
+    def _write(self, arguments: list[str]) -> None:
+        """Run the tool, which must say that it is done, and of nothing that it failed."""
+        said = self._run(arguments, _WRITE_S)
+        failed = [line.strip() for line in said.splitlines() if _FAILED.search(line)]
+        if failed or "done" not in said.lower():
+            reason = failed[0][:200] if failed else _last_line(said)
             raise InputError(
-                f"{self.tool}: ended without saying that it was done ({_last_line(said)}); "
-                "plug the board in anew and try again"
+                f"{self.tool}: ended without saying that it was done ({reason}); plug the board in anew and try again"
             )
 
 
@@ -141,7 +145,7 @@ class OpenFpgaLoader(Programmer):
 
     def write(self, bitstream: Path, device: str, *, permanent: bool) -> None:
         arguments = ["--board", self.board, "--busdev-num", device, "--write-flash" if permanent else "--write-sram"]
-        self._expect(self._run([*arguments, str(bitstream)], _WRITE_S), "done")
+        self._write([*arguments, str(bitstream)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +169,7 @@ class DfuUtil(Programmer):
             data = bitstream.read_bytes()
             file.write_bytes(data + dfu_suffix(data, vendor, product))
             arguments = ["--device", self.vendor_product, "--path", device, "--alt", "0", "--download", str(file)]
-            self._expect(self._run(arguments, _WRITE_S), "done")
+            self._write(arguments)
         finally:
             file.unlink(missing_ok=True)
 

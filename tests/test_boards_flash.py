@@ -7,7 +7,6 @@ import json
 import struct
 import zlib
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from boards import programmer
 from boards.board import BOARDS
 from boards.programmer import dfu_suffix
 from gen.cli.app import run
+from gen.emit.built import write_built
 
 ONE = "001 004    0x0403:0x6015 ft231X          FER-RADIONA-EMARD D00084               ULX3S FPGA 85K v3.0.8"
 OTHER = "001 007    0x0403:0x6015 ft231X          FER-RADIONA-EMARD D00085               ULX3S FPGA 85K v3.0.8"
@@ -49,9 +49,11 @@ def built(tmp_path: Path) -> Callable[[str], Path]:
     def make(name: str) -> Path:
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "board.bit").write_bytes(BITSTREAM)
-        facts = {"board": name, "bitstream": {"file": "board.bit", "sha256": sha256(BITSTREAM).hexdigest()}}
-        (folder / "build.json").write_text(json.dumps(facts))
+        files = {"board.bit": BITSTREAM, "board.v": b"module x;", "netlist.json": b"{}"}
+        for file, data in files.items():
+            (folder / file).write_bytes(data)
+        facts = {"board": name, "clock": {"hz": 50_000_000}, "baud": 115200, "pins": []}
+        write_built(folder, facts, list(files))
         return folder
 
     return make
@@ -71,6 +73,11 @@ def refused(capsys: pytest.CaptureFixture) -> Callable:
         return lines[0]
 
     return check
+
+
+def altered(folder: Path, **facts: object) -> None:
+    path = folder / "build.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
 
 
 def lines(*text: str) -> str:
@@ -169,7 +176,15 @@ def test_programmer_that_fails(tools, built, refused):
     refused(folder, words=("status 1", "printed nothing"))
 
 
-@pytest.mark.parametrize(("writing", "words"), [("true", "printed nothing"), ("echo 'Fail'", "Fail")])
+@pytest.mark.parametrize(
+    ("writing", "words"),
+    [
+        ("true", "printed nothing"),
+        ("echo 'Fail'", "Fail"),
+        (lines("Erasing: Done", "Writing: FAIL", "Bye"), "Writing: FAIL"),
+        (lines("Done", "JTAG error -3"), "JTAG error -3"),
+    ],
+)
 def test_programmer_that_does_not_say_that_it_is_done(tools, built, refused, writing: str, words: str):
     tools("openFPGALoader", lines(TABLE, ONE), writing)
     refused(built("ulx3s-85f"), words=("without saying that it was done", words))
@@ -193,7 +208,11 @@ def test_programmer_that_does_not_start(tools, built, refused):
         (lambda folder: (folder / "build.json").unlink(), ("no build.json", "rtlformer build")),
         (lambda folder: (folder / "build.json").write_text("{"), ("truncated or altered",)),
         (lambda folder: (folder / "build.json").write_text("[]"), ("truncated or altered",)),
-        (lambda folder: (folder / "build.json").write_text('{"board": "mars"}'), ("mars", "unknown board")),
+        (lambda folder: altered(folder, board="mars"), ("mars", "unknown board")),
+        (lambda folder: altered(folder, bitstream=None), ("build.json", "truncated or altered", "None")),
+        (lambda folder: altered(folder, files=[]), ("build.json", "truncated or altered")),
+        (lambda folder: altered(folder, pins=[{}]), ("build.json", "truncated or altered")),
+        (lambda folder: (folder / "board.v").write_text("another"), ("board.v", "truncated or altered")),
         (lambda folder: (folder / "board.bit").unlink(), ("board.bit", "missing")),
         (lambda folder: (folder / "board.bit").write_bytes(BITSTREAM[:-1]), ("board.bit", "truncated or altered")),
     ],

@@ -90,6 +90,15 @@ def test_output_that_nobody_reads_is_no_error():
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("command", [["presets"], ["presets", "--nope"]])
+def test_closed_output_is_no_error(command: list[str]):
+    closed = 'exec "$0" -m gen "$@" >&-'
+    arguments = ["sh", "-c", closed, sys.executable, *command]
+    result = subprocess.run(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 2 * (len(command) - 1)
+    assert result.stderr.count("\n") == len(command) - 1 and "Traceback" not in result.stderr
+
+
 def test_presets(capsys: pytest.CaptureFixture):
     found = json.loads(call(capsys, "presets", "--json"))
     assert found["edge"]["array"] == "4x4x8" and found["edge"]["macs"] == 128
@@ -98,7 +107,9 @@ def test_presets(capsys: pytest.CaptureFixture):
 
 def test_doctor_finds_everything_here(capsys: pytest.CaptureFixture):
     found = json.loads(call(capsys, "doctor", "--json"))
-    assert found["ok"] and all(finding["ok"] and finding["found"] for finding in found["findings"])
+    assert found["ok"] and all(finding["found"] for finding in found["findings"])
+    assert all(finding["ok"] or finding["advice"] for finding in found["findings"])
+    assert {finding["name"] for finding in found["findings"] if finding["optional"]} == {"openFPGALoader", "dfu-util"}
 
 
 # --- quantize

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from gen.cli.common import fitted
+from gen.emit.verilog import model_hash
 from gen.errors import InputError
 from gen.link.connection import Connection
-from gen.link.device import Device, model_hash
+from gen.link.device import Device
 from gen.link.errors import (
     BoardReset,
     CoreStalled,
@@ -80,7 +81,7 @@ def golden(seed: int = 0) -> list:
 def verilog() -> str:
     """A board with model 0 in its memories."""
     images = {target: list(words) for target, words in image().memories.items()}
-    return to_verilog(BoardCore(config(), images, model_hash=model_hash(image()), **RATES), name=TOP)
+    return to_verilog(BoardCore(config(), images, model_hash=model_hash(image().memories), **RATES), name=TOP)
 
 
 @pytest.fixture
@@ -160,7 +161,7 @@ def test_a_dense_board():
     dense = replace(config(), dense=True)
     own = compile_model(model(), dense)
     images = {target: list(words) for target, words in own.memories.items()}
-    verilog = to_verilog(BoardCore(dense, images, model_hash=model_hash(own), **RATES), name=TOP)
+    verilog = to_verilog(BoardCore(dense, images, model_hash=model_hash(own.memories), **RATES), name=TOP)
     with SimulatedBoard(verilog, top=TOP, **RATES) as board, Device(DirectLine(board), **SHORT) as device:
         assert device.identity.config == dense
         assert device.load(own) is False
@@ -325,4 +326,4 @@ def test_board_reset_keeps_the_model_hash_apart_from_the_model(board):
         device.load(image(1), progress=lambda *_: seen.add(tuple(device._link.read(low, 2))))
         assert seen == {(0, 0)}
         value = device._link.read(low, 2)
-        assert value[1] << 32 | value[0] == model_hash(image(1))
+        assert value[1] << 32 | value[0] == model_hash(image(1).memories)

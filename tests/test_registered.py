@@ -41,6 +41,14 @@ def test_the_block_s_own_register_counts():
     assert not unregistered_cells({"cells": {"ram": ram, "lut": LUT}, "ports": {}})
 
 
+@pytest.mark.parametrize(("mode", "found"), [("NOREG", {"ram"}), ("OUTREG", set())])
+def test_the_wide_block_is_looked_at_too(mode: str, found: set):
+    directions = {"CLKR": "input", "DO0": "output"}
+    ram = {"type": "PDPW16KD", "parameters": {"REGMODE": mode}, "port_directions": directions,
+           "connections": {"CLKR": [2], "DO0": [12]}}  # fmt: skip
+    assert unregistered_cells({"cells": {"ram": ram, "lut": LUT}, "ports": {}}) == found
+
+
 @pytest.mark.parametrize("missing", ["REG_INPUTA_CLK", "REG_INPUTB_CLK", "REG_OUTPUT_CLK"])
 def test_multipliers_without_registers_are_found(missing: str):
     modes = dict.fromkeys(("REG_INPUTA_CLK", "REG_INPUTB_CLK", "REG_OUTPUT_CLK"), "CLK0")

@@ -66,6 +66,8 @@ def test_ports_that_are_absent_or_none(workshop, tmp_path, capsys):
     assert "/dev/none: no such port; " in refused(capsys, *command, "--port", "/dev/none")
     (tmp_path / "file").touch()
     assert "file: is no serial port (" in refused(capsys, *command, "--port", tmp_path / "file")
+    assert "--port: no such port" in refused(capsys, *command, "--port", "")
+    assert "--baud" in refused(capsys, *command, "--port", "sim", "--baud", 99_999_999_999)
     assert "there is nothing to run; give --input or --self-test" in refused(
         capsys, "run", workshop / "a", "--port", "sim"
     )

@@ -8,15 +8,19 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from gen.emit.verilog import TOP
+from gen.emit.verilog import TOP, emit_core
 from gen.errors import InputError
 from gen.fpga.estimate import block_ram, estimate, nearest_smaller, rooms, same_bytes
 from gen.fpga.implement import Implementation
 from gen.fpga.nextpnr import HARNESS, LINK, harness, median_fmax, place_and_route, read_route, run_seeds
 from gen.fpga.synth import Cells, Netlist, check_mapping, part, read_netlist, synthesise
 from gen.fpga.synth import _hoist_contents as hoist_contents
+from gen.model.checkpoint import read_checkpoint
+from gen.model.quantize import quantise
+from gen.program.compiler import compile_model
 from gen.tools import Job, ToolFailed, run, run_all
 from hw.array.pe_array import PEArray
 from hw.config import PRESETS, CoreConfig, preset
@@ -25,6 +29,7 @@ from hw.memory import TensorMemory
 from hw.verilog import to_verilog
 from sim.ecp5 import CELLS
 from sim.verilate import lint
+from tests.commandline import DIGITS
 
 EDGE = preset("edge")
 
@@ -267,6 +272,20 @@ def test_estimate_grows_with_the_core():
 
 
 # --- the tools themselves
+
+
+@pytest.mark.slow
+def test_the_whole_core_with_the_digits_model(tmp_path: Path):
+    """4x4x8: every product in its DSP block, memories in block RAM, registers before and behind, and not too large."""
+    checkpoint = read_checkpoint(DIGITS / "checkpoint")
+    model = quantise(checkpoint, np.load(DIGITS / "calibration.npy"))
+    image = compile_model(model, EDGE)
+    found = synthesise(emit_core(EDGE, dict(image.memories)), tmp_path, top=TOP)
+    assert check_mapping(found, EDGE) == [] and not found.unregistered
+    assert found.cells.lut4 <= 27_000 and found.cells.multipliers == 155 and found.cells.block_ram == 111
+    cells = json.loads(found.path.read_text())["modules"][TOP]["cells"].values()
+    memories = [cell["parameters"] for cell in cells if cell["type"] == "DP16KD"]
+    assert len(memories) == 111 and all("OUTREG" in (ram["REGMODE_A"], ram["REGMODE_B"]) for ram in memories)
 
 
 @pytest.mark.slow

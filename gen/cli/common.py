@@ -37,6 +37,8 @@ __all__ = [
 
 Tell = Callable[..., None]
 
+_WIDE = 200  # columns of a table that no terminal limits
+
 CAPACITIES = {
     "W": "weight_words", "ACT": "act_words", "KV": "kv_words", "RES": "residual_words", "CHAN": "channel_words",
     "NORM": "norm_words", "HEAD": "head_words", "TABLE": "tables", "PROG": "program_words",
@@ -66,8 +68,10 @@ def load_config(name: str) -> CoreConfig:
     if name in PRESETS:
         return PRESETS[name]
     path = Path(name)
-    if not path.exists():
-        raise InputError(f"{name}: no such preset; choose one of {', '.join(PRESETS)}, or give a JSON file")
+    if not path.is_file():
+        raise InputError(
+            f"{name or '--config'}: no such preset; choose one of {', '.join(PRESETS)}, or give a JSON file"
+        )
     try:
         values = json.loads(read_bytes(path))
     except ValueError as error:
@@ -78,7 +82,7 @@ def load_config(name: str) -> CoreConfig:
     base = values.pop("preset", None)
     if unknown := sorted(set(values) - known):
         raise InputError(f"{path}: {unknown[0]} is no configuration field; use {', '.join(sorted(known))}")
-    if base is not None and base not in PRESETS:
+    if base is not None and (not isinstance(base, str) or base not in PRESETS):
         raise InputError(f"{path}: no preset {base!r}; choose one of {', '.join(PRESETS)}")
     try:
         return replace(PRESETS[base], **values) if base else CoreConfig(**values)
@@ -118,7 +122,8 @@ def show(result: dict, as_json: bool, render: Callable[[Console], None]) -> None
     if as_json:
         print(json.dumps(result, indent=2, default=_plain))
     else:
-        render(_Console(highlight=False, soft_wrap=True))
+        width = None if sys.stdout.isatty() else _WIDE
+        render(_Console(highlight=False, soft_wrap=True, width=width))
 
 
 def _plain(value: object) -> object:

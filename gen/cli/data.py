@@ -59,8 +59,10 @@ def load_array(path: str | Path) -> npt.NDArray | list[npt.NDArray]:
     except InputError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error) or type(error).__name__
-        raise InputError(f"{path}: not a NumPy array ({reason}); save it with numpy.save") from None
+        reason = "" if "pickle" in str(error) else f" ({error or type(error).__name__})"
+        raise InputError(f"{path}: not a NumPy array of numbers{reason}; save it with numpy.save") from None
+    if not isinstance(arrays, list) and not arrays.ndim:
+        raise InputError(f"{path}: holds one number, not an array of samples; give at least one sample")
     for array in arrays if isinstance(arrays, list) else [arrays]:
         if array.dtype.kind not in "biuf":
             raise InputError(f"{path}: holds {array.dtype}, not numbers; save numbers with numpy.save")

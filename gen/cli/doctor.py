@@ -17,22 +17,24 @@ from gen.doctor import examine
 def command(as_json: bool) -> None:
     """Check that every tool is there and works, and say what to install.
 
-    Exit status 1 if something is missing.
+    Exit status 1 if something is missing that more than a certain board needs.
     """
     with step("looking for tools") as tell:
         findings = list(examine(tell))
-    bad = [finding for finding in findings if not finding.ok]
+    absent = [finding for finding in findings if not finding.ok]
+    bad = [finding for finding in absent if not finding.optional]
 
     def render(console: Console) -> None:
         table = Table(box=None, pad_edge=False)
         for column in ("", "tool", "found", "needed for"):
             table.add_column(column)
         for finding in findings:
-            mark = "[green]ok[/]" if finding.ok else "[red]no[/]"
+            mark = "[green]ok[/]" if finding.ok else "--" if finding.optional else "[red]no[/]"
             table.add_row(mark, finding.name, finding.found, finding.needed_for)
         console.print(table)
-        for finding in bad:
-            console.print(f"[red]{finding.name}[/]: {finding.advice}")
+        for finding in absent:
+            name = finding.name if finding.optional else f"[red]{finding.name}[/]"
+            console.print(f"{name}: {finding.advice}")
 
     show({"ok": not bad, "findings": [finding.as_dict() for finding in findings]}, as_json, render)
     if bad:

@@ -19,6 +19,7 @@ from gen.emit.manifest import Design, open_design
 from gen.errors import InputError
 from gen.link.device import BAUD, Device
 from gen.link.simulated import simulated_board
+from gen.link.transport import MOST_BAUD
 from sim.board.terminal import Terminal
 from sim.reference import forward
 
@@ -40,7 +41,8 @@ from sim.reference import forward
 @click.option("--compare", is_flag=True, help="Compare every result with the golden model.")
 @click.option("--self-test", is_flag=True, help="Test link and core first; without --input, nothing else.")
 @click.option("--reload", is_flag=True, help="Load the model even if the board says that it holds it.")
-@click.option("--baud", type=click.IntRange(min=1), default=BAUD, show_default=True, help="As the bitstream was built.")
+@click.option("--baud", type=click.IntRange(1, MOST_BAUD), default=BAUD, show_default=True,
+              help="As the bitstream was built.")  # fmt: skip
 @output_option
 @force_option
 @json_option
@@ -104,6 +106,7 @@ def command(
         "baud": identity.baud,
         "loaded": loaded,
         "self_test_values": tested,
+        "simulated": device.simulated,
         "inputs": len(inputs),
         "compared": len(outputs) if compare else 0,
         "differences": wrong,
@@ -111,16 +114,17 @@ def command(
         "written": [str(output)] if output else [],
     }
     if measured:
-        result["link"] = {"results_per_second": measured.link_rate, "cycles": measured.cycles,
+        kind = f"measured by the board's cycle counter{', simulated' if device.simulated else ''}"
+        result["link"] = {"kind": kind, "results_per_second": measured.link_rate, "cycles": measured.cycles,
                           "bytes_sent": measured.bytes_sent, "bytes_received": measured.bytes_received,
                           "repeated_requests": measured.repeated}  # fmt: skip
-        result["core"] = {"results_per_second": measured.core_rate, "cycles": measured.core_cycles}
+        result["core"] = {"kind": kind, "results_per_second": measured.core_rate, "cycles": measured.core_cycles}
     if design.image.output.logits:
         result["classes"] = [int(np.argmax(y)) for y in outputs]
 
     def render(console: Console) -> None:
         model = design.model
-        simulated = ", simulated" if port == "sim" else ""
+        simulated = ", simulated" if device.simulated else ""
         console.print(
             f"{port}: {identity.config.array} core, {identity.clock_hz / 1e6:g} MHz{simulated}; "
             f"model {model.name} {'loaded' if loaded else 'was there already'}"
@@ -159,7 +163,7 @@ def _device(design: Design, port: str, baud: int) -> Iterator[Device]:
         return
     with step("building the simulated board") as tell:
         board = simulated_board(design, building=tell)
-    with Terminal(board) as terminal, Device(terminal.path, baud) as device:
+    with Terminal(board) as terminal, Device(terminal.path, board.baud) as device:
         yield device
 
 

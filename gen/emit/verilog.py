@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,11 +13,12 @@ from amaranth.lib import wiring
 from gen.errors import InputError
 from hw.config import CoreConfig
 from hw.core import TransformerCore
+from hw.host.registers import hash64
 from hw.program.isa import Target
 from hw.verilog import YosysMissing, to_verilog
 from hw.wrappers import WRAPPERS
 
-__all__ = ["TOP", "WAIVERS", "emit_core", "emit_wrapper", "images_hash", "tool_version"]
+__all__ = ["TOP", "WAIVERS", "emit_core", "emit_wrapper", "images_hash", "model_hash", "tool_version"]
 
 TOP = "rtlformer_core"
 """Name of the emitted top module."""
@@ -33,7 +35,7 @@ def tool_version() -> str:
         raise InputError("rtlformer: not installed in this Python; run 'make setup'") from None
 
 
-def images_hash(images: dict[Target, list[int]]) -> str:
+def images_hash(images: Mapping[Target, Sequence[int]]) -> str:
     """SHA-256 of the memories' initial contents: with the configuration's, it names a core."""
     digest = sha256()
     for target in sorted(images, key=lambda target: target.value):
@@ -41,6 +43,11 @@ def images_hash(images: dict[Target, list[int]]) -> str:
         for word in images[target]:
             digest.update(f"{word:x}\n".encode())
     return digest.hexdigest()
+
+
+def model_hash(images: Mapping[Target, Sequence[int]]) -> int:
+    """What the register MODEL_HASH holds while ``images`` are in the memories: a model as one compiler places it."""
+    return hash64(images_hash(images))
 
 
 def emit_core(config: CoreConfig, images: dict[Target, list[int]] | None = None) -> str:

@@ -14,8 +14,9 @@ _CONSTANTS = {"0", "1", "x", "z"}
 def unregistered_cells(module: dict) -> frozenset[str]:
     """Names of block RAMs whose data meet logic before a register, and of multipliers without their registers.
 
-    A DP16KD is registered if its own output register is on (REGMODE = "OUTREG") or every output that is read goes to
-    the data input of one flip-flop and nowhere else; a MULT18X18D if both inputs and the output have their registers.
+    A DP16KD or PDPW16KD is registered if its own output register is on (REGMODE = "OUTREG") or every output that is
+    read goes to the data input of one flip-flop and nowhere else; a MULT18X18D if both inputs and the output have their
+    registers.
 
     Parameters
     ----------
@@ -26,10 +27,10 @@ def unregistered_cells(module: dict) -> frozenset[str]:
     names = set()
     for name, cell in module["cells"].items():
         parameters = cell["parameters"]
-        if cell["type"] == "DP16KD":
+        if cell["type"] in ("DP16KD", "PDPW16KD"):
             for port, bits in cell["connections"].items():
-                side = re.fullmatch(r"DO([AB])\d+", port)
-                if side and parameters[f"REGMODE_{side[1]}"] != "OUTREG":
+                side = re.fullmatch(r"DO([AB]?)\d+", port)
+                if side and parameters[f"REGMODE_{side[1]}" if side[1] else "REGMODE"] != "OUTREG":
                     readers = used.get(bits[0], [])
                     if readers and (len(readers) > 1 or not _is_register(module, *readers[0])):
                         names.add(name)

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gen.emit.manifest import Design, open_design
-from gen.emit.verilog import images_hash
+from gen.emit.verilog import model_hash
 from gen.errors import InputError
 from gen.link.connection import Connection, SessionLost
 from gen.link.errors import BoardReset, CoreStalled, SelfTestFailed, WrongBoard
@@ -28,12 +28,12 @@ from gen.link.identity import Identity, Measured, identify
 from gen.link.transport import SerialTransport, Transport
 from gen.model.randommodel import random_rows
 from gen.program.image import Image
-from hw.host.registers import REGISTERS, hash64, register
+from hw.host.registers import REGISTERS, register
 from hw.link.protocol import MAX_PAYLOAD
 from sim.golden import IntArray
 from sim.reference import forward
 
-__all__ = ["BAUD", "Device", "Identity", "Measured", "model_hash"]
+__all__ = ["BAUD", "Device", "Identity", "Measured"]
 
 BAUD = 3_000_000
 """Unless a board says otherwise."""
@@ -43,11 +43,6 @@ _TIMEOUT, _TIMEOUT_SIMULATED = 0.25, 10.0
 _ECHOES = 4  # of a self-test
 
 Progress = Callable[[int, int], None]
-
-
-def model_hash(image: Image) -> int:
-    """What MODEL_HASH holds while ``image`` is in the memories."""
-    return hash64(images_hash({target: list(words) for target, words in image.memories.items()}))
 
 
 class Device:
@@ -72,6 +67,8 @@ class Device:
     Attributes
     ----------
     identity : Identity
+    simulated : bool
+        Whether ``port`` is a pseudo-terminal.
     measured : Measured or None
         Of the last :meth:`run` or :meth:`run_all`.
     """
@@ -87,8 +84,9 @@ class Device:
     ):
         self.name = port if isinstance(port, str) else type(port).__name__
         self._transport = SerialTransport(port, baud) if isinstance(port, str) else port
+        self.simulated = _is_pseudo_terminal(port)
         if timeout is None:
-            timeout = _TIMEOUT_SIMULATED if _is_pseudo_terminal(port) else _TIMEOUT
+            timeout = _TIMEOUT_SIMULATED if self.simulated else _TIMEOUT
         self._link = Connection(self._transport, name=self.name, baud=baud, timeout=timeout, retries=retries)
         self._stall = 20 * timeout if stall is None else stall
         self._image: Image | None = None
@@ -281,7 +279,7 @@ class Device:
                 f"{image.config.fingerprint[:16]}; flash the matching one, or generate for the board's configuration"
             )
         low, high = register("MODEL_HASH_LO").index, register("MODEL_HASH_HI").index
-        wanted = model_hash(image)
+        wanted = model_hash(image.memories)
         halves = self._link.read(low, 2)
         if halves[1] << 32 | halves[0] == wanted and not force:
             return False

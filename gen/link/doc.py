@@ -104,7 +104,7 @@ def markdown() -> str:
         "right one.\n"
         "2. WRITE CONTROL.reset: whatever an earlier host left unfinished is gone.\n"
         "3. If MODEL_HASH is not the model's: WRITE 0 to it, PUSH the load packets (`load.hex`), PUSH nothing until "
-        "`room` is `Hello.input_words`, WRITE the model's hash.\n"
+        "`room` is `Hello.input_words`, WRITE the model's hash (`model_hash` in `manifest.json`).\n"
         "4. WRITE SEQ_LEN. For each input: PUSH its packet; WRITE PASSES = 1 when all of it is there. Several may be "
         "on their way.\n"
         "5. PULL until the results' words have all come; a PUSH refused with BUSY is made again after it.",

@@ -13,7 +13,10 @@ import serial.tools.list_ports
 
 from gen.link.errors import LinkError, PortAbsent, PortBusy, PortLost
 
-__all__ = ["SerialTransport", "Transport"]
+__all__ = ["MOST_BAUD", "SerialTransport", "Transport"]
+
+MOST_BAUD = 12_000_000
+"""What USB serial adapters can do."""
 
 _WRITE_SECONDS = 5.0  # a port that takes nothing for so long is lost
 
@@ -56,7 +59,7 @@ class SerialTransport:
         self.port = port
         try:
             self._serial = serial.Serial(port, baud, timeout=0, write_timeout=_WRITE_SECONDS, exclusive=True)
-        except (serial.SerialException, OSError, ValueError) as error:
+        except (serial.SerialException, OSError, ValueError, OverflowError) as error:
             raise _cannot_open(port, error) from None
         with suppress(AttributeError, NotImplementedError, ValueError):  # where port and system know of it
             self._serial.set_low_latency_mode(True)  # FTDI chips hold short answers back for 16 ms otherwise
@@ -110,7 +113,7 @@ class SerialTransport:
 
 
 def _cannot_open(port: str, error: Exception) -> LinkError:
-    number = getattr(error, "errno", None)
+    port, number = port or "--port", getattr(error, "errno", None)
     if number in (errno.ENOENT, errno.ENXIO, errno.ENODEV) or "FileNotFound" in str(error):
         there = sorted(found.device for found in serial.tools.list_ports.comports())
         known = f"choose one of {', '.join(there)}" if there else "none is there: plug the board in"

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import numpy.typing as npt
 
+from gen.emit.built import is_built, open_built
 from gen.emit.manifest import Design
-from gen.link.device import BAUD, Device
+from gen.link.device import Device
 from gen.link.errors import LinkError
 from gen.link.simulated import simulated_board
 from gen.verify.rung import Building, Rung, Watch, differing
@@ -26,11 +27,15 @@ def climb_board(
 
     A board that does not answer, or is another, is a difference too.
     """
-    what = f"the whole board in Verilator, used by the host's driver over its serial line of {BAUD / 1e6:g} Mbaud"
-    rung = Rung(name="board", what=what)
     tell("building the simulated board")
     start = time.monotonic()
     board = simulated_board(design, building=tell)
+    which = f"the {open_built(design.folder).board}, PLL apart," if is_built(design.folder) else "the whole board"
+    what = (
+        f"{which} in Verilator at {board.clock_hz / 1e6:g} MHz, used by the host's driver over its serial line of "
+        f"{board.baud / 1e6:g} Mbaud"
+    )
+    rung = Rung(name="board", what=what)
     rung.facts["build_seconds"] = round(time.monotonic() - start, 1)
     start = time.monotonic()
 
@@ -40,7 +45,7 @@ def climb_board(
 
     with Terminal(board) as terminal:
         try:
-            with Device(terminal.path, BAUD) as device:
+            with Device(terminal.path, board.baud) as device:
                 rung.facts["loaded"] = device.load(design)
                 found = device.run_all(inputs, progress=progress)
                 measured = device.measured

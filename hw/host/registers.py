@@ -182,8 +182,9 @@ REGISTERS: tuple[Register, ...] = _place(0, [
                "take it on, and waits there for its input. A sum beyond 65535 is refused.", (
         Field(name="count", lsb=0, width=16, access=Access.ADD),
     )),
-    _whole("MODEL_HASH_LO", "Low half of the hash of the model in the memories. At power-up that of the built-in "
-           "model, or 0; no reset changes it. Who loads another model writes 0 before and its hash after.",
+    _whole("MODEL_HASH_LO", "Low half of the hash of the model in the memories (model_hash in its manifest.json). At "
+           "power-up that of the built-in model, or 0; no reset changes it. Who loads another model writes 0 before "
+           "and its hash after.",
            access=Access.RW, reset="model_hash_lo"),
     _whole("MODEL_HASH_HI", "High half of that hash.", access=Access.RW, reset="model_hash_hi"),
     _whole("FRAMES_DONE", "Results whose last word has left, modulo 2^32."),

@@ -5,7 +5,10 @@ from pathlib import Path
 
 from sim.ecp5.netlist import NetlistError, netlist_verilog
 
-__all__ = ["CELLS", "NetlistError", "netlist_verilog"]
+__all__ = ["CELLS", "PLL", "NetlistError", "netlist_verilog"]
 
 CELLS = Path(__file__).parent / "cells.v"
 """Verilog models of the cells."""
+
+PLL = Path(__file__).parent / "pll.v"
+"""Verilog model of the PLL, for a board's top."""
