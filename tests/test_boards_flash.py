@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from boards import programmer
 from boards.board import BOARDS
 from boards.programmer import dfu_suffix
+from gen.cli import main
 from gen.cli.app import run
 from gen.emit.built import write_built
 
@@ -223,6 +226,23 @@ def test_folder_that_is_no_build(tools, built, refused, change: Callable[[Path],
     change(folder)
     refused(folder, words=words)
     assert not log.exists()
+
+
+def test_interrupted_while_writing(tools, built, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    tools("openFPGALoader", lines(TABLE, ONE), "echo Done")
+    monkeypatch.setattr(programmer.Programmer, "_write", interrupted)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # main sets it, and what it does on signals
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        assert main(["flash", str(built("ulx3s-85f"))]) == 130
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "rtlformer: interrupted; ulx3s-85f may hold half of board.bit; flash it again"
 
 
 def test_no_folder(refused, tmp_path: Path):
