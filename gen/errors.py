@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from gen.text import one_line
+
 
 class InputError(ValueError):
     """Bad input: a file, an option or a model that cannot be used.
@@ -13,4 +15,4 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str):
-        super().__init__(" ".join(message.split()))
+        super().__init__(one_line(message).strip())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gen.errors import InputError
+from gen.text import one_line
 
 __all__ = ["Job", "ToolFailed", "find", "keep_logs", "run", "run_all"]
 
@@ -22,7 +23,7 @@ class ToolFailed(RuntimeError):
     """An external tool stopped with an error or without its whole result. The message is one line."""
 
     def __init__(self, message: str):
-        super().__init__(" ".join(message.split()))
+        super().__init__(one_line(message).strip())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Sequence
 
 from gen.atomic import uninterrupted
+from gen.text import one_line
 
 __all__ = ["main"]
 
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only spoil the message,
         warnings.simplefilter("ignore")  # as would what libraries say of work left undone
-        print(f"rtlformer: interrupted; {str(interrupt) or 'earlier outputs are as they were'}", file=sys.stderr)
+        left = one_line(str(interrupt)) or "earlier outputs are as they were"
+        print(f"rtlformer: interrupted; {left}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

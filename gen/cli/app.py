@@ -16,6 +16,7 @@ import click
 
 from gen.atomic import uninterrupted
 from gen.errors import InputError
+from gen.text import one_line
 from gen.tools import ToolFailed
 
 __all__ = ["CheckFailed", "cli", "run"]
@@ -141,5 +142,5 @@ def _usage(error: click.ClickException) -> str:
 
 def _complain(message: str, status: int) -> int:
     sys.stdout.flush()
-    print(f"rtlformer: {' '.join(message.split())}", file=sys.stderr)
+    print(f"rtlformer: {one_line(message).strip()}", file=sys.stderr)
     return status

@@ -10,16 +10,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from gen.errors import InputError
 from gen.files import read_bytes
 from gen.program.compiler import memory_usage
+from gen.text import one_line
 from hw.config import PRESETS, CoreConfig
 from sim.qmodel import QuantModel
 
@@ -113,6 +116,14 @@ def fitted(model: QuantModel, config: CoreConfig) -> CoreConfig:
 
 
 class _Console(Console):
+    """Prints text as it is given, a line each: no markup, no emoji, no control characters. Colours are for ``Text``."""
+
+    def __init__(self, **options: Any):
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(one_line(text), **options)
+
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError  # for main, which makes nothing of it
 
@@ -123,7 +134,7 @@ def show(result: dict, as_json: bool, render: Callable[[Console], None]) -> None
         print(json.dumps(result, indent=2, default=_plain))
     else:
         width = None if sys.stdout.isatty() else _WIDE
-        render(_Console(highlight=False, soft_wrap=True, width=width))
+        render(_Console(soft_wrap=True, width=width))
 
 
 def _plain(value: object) -> object:
@@ -137,7 +148,11 @@ def _plain(value: object) -> object:
 
 def show_markdown(console: Console, text: str) -> None:
     """Laid out on a terminal, as it is elsewhere."""
-    console.print(Markdown(text) if console.is_terminal else text, markup=False)
+    if console.is_terminal:
+        console.print(Markdown(text))
+        return
+    for line in text.splitlines():
+        console.print(line)
 
 
 @contextmanager
@@ -146,18 +161,20 @@ def step(what: str) -> Iterator[Tell]:
 
     On a terminal: a spinner or bar that lives; elsewhere one line when the step is over.
     """
-    console = Console(stderr=True, highlight=False)
+    console, what = _Console(stderr=True), one_line(what)
     start = time.monotonic()
     if not console.is_terminal:
         yield lambda *_, **__: None
         print(f"{what}: {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("[dim]{task.fields[note]}"), console=console, transient=True) as progress:
+    about = TextColumn("{task.description}", markup=False)
+    note = TextColumn("{task.fields[note]}", style="dim", markup=False)
+    columns = (SpinnerColumn(), about, BarColumn(bar_width=24), TimeElapsedColumn(), note)
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(what, total=None, note="")
 
         def tell(text: str = "", *, done: float | None = None, total: float | None = None) -> None:
-            progress.update(task, note=text, completed=done, total=total)
+            progress.update(task, note=one_line(text), completed=done, total=total)
 
         yield tell
     print(f"{what}: {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)

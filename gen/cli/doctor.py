@@ -6,6 +6,7 @@ from __future__ import annotations
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gen.cli.app import CheckFailed
 from gen.cli.common import json_option, show, step
@@ -29,12 +30,12 @@ def command(as_json: bool) -> None:
         for column in ("", "tool", "found", "needed for"):
             table.add_column(column)
         for finding in findings:
-            mark = "[green]ok[/]" if finding.ok else "--" if finding.optional else "[red]no[/]"
+            mark = Text("ok", "green") if finding.ok else "--" if finding.optional else Text("no", "red")
             table.add_row(mark, finding.name, finding.found, finding.needed_for)
         console.print(table)
         for finding in absent:
-            name = finding.name if finding.optional else f"[red]{finding.name}[/]"
-            console.print(f"{name}: {finding.advice}")
+            name = finding.name if finding.optional else Text(finding.name, "red")
+            console.print(name, f"{finding.advice}", sep=": ")
 
     show({"ok": not bad, "findings": [finding.as_dict() for finding in findings]}, as_json, render)
     if bad:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gen.cli.common import config_option, fitted, json_option, load_config, show, step
 from gen.cycles.predict import predict, useful_macs, utilisation
@@ -72,7 +73,7 @@ def command(
             _render_cycles(console, result)
         table = Table("on " + chosen.name, "estimate", "available", "", box=None, pad_edge=False)
         for room in needs:
-            verdict = "[green]fits[/]" if room.fits else "[red]too much[/]"
+            verdict = Text("fits", "green") if room.fits else Text("too much", "red")
             table.add_row(room.resource, str(room.needed), str(room.available), verdict)
         table.add_row("registers", str(cells.ff), "", "")
         console.print(table)
@@ -122,12 +123,13 @@ def _cycles(model: QuantModel, config: CoreConfig, tokens: int | None, mhz: floa
 def _render_cycles(console: Console, result: dict) -> None:
     table = Table("buffer", "words needed", "available", box=None, pad_edge=False)
     for name, b in result["buffers"].items():
-        mark = "[red]" if b["needed"] > b["available"] else ""
-        table.add_row(name, f"{mark}{b['needed']}", str(b["available"]))
+        style = "red" if b["needed"] > b["available"] else ""
+        table.add_row(name, Text(str(b["needed"]), style), str(b["available"]))
     console.print(table)
     c = result["cycles"]
     if c is None:
-        console.print(f"[red]{', '.join(result['lacking'])} too small for the model[/]: --fit sizes them for it")
+        lacking = Text(f"{', '.join(result['lacking'])} too small for the model", "red")
+        console.print(lacking, "--fit sizes them for it", sep=": ")
         return
     console.print(f"{c['single']} cycles predicted for one input of {c['tokens']} tokens, {c['utilisation']:.1%} of "
                   f"the array's multiply-accumulates useful; {c['interval']} between results in a stream")  # fmt: skip

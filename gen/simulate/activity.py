@@ -108,7 +108,7 @@ def picture(timeline: Timeline, *, title: str) -> bytes:
     axes.set_xlim(0, max(timeline.cycles, 1))
     axes.set_ylim(0, len(order) + 0.1)
     axes.set_xlabel("cycles (measured on the Verilog)")
-    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_title(title, loc="left", fontsize=11, parse_math=False)  # a $ in a name is a $
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     target = io.BytesIO()
