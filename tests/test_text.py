@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,3 +120,37 @@ def test_all_commands_print_through_one_console():
     makers = [path.name for room in ("gen", "boards") for path in (ROOT / room).rglob("*.py")
               if re.search(r"(?<!class _)Console\(", path.read_text(encoding="utf-8"))]  # fmt: skip
     assert makers == ["common.py"]
+
+
+# --- streams that lack letters
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name", "shown"),
+    [
+        ("ascii", "übung-中", r"\xfcbung-\u4e2d"),
+        ("latin-1", "übung-中", r"übung-\u4e2d"),
+        ("utf-8", "übung-中", "übung-中"),
+        ("utf-8", os.fsdecode(b"byte-\xff"), r"byte-\udcff"),
+    ],
+)
+def test_what_a_stream_cannot_encode_is_escaped(checkpoint: Path, tmp_path: Path, encoding: str, name: str, shown: str):
+    """On both streams; the work is done, the status right."""
+    command = [sys.executable, "-m", "gen", *map(str, quantize(checkpoint, tmp_path / name))]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    results = [subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False) for _ in range(2)]
+    assert [result.returncode for result in results] == [0, 2], results[0].stderr
+    assert f"wrote {tmp_path}/{shown} " in results[0].stdout.decode(encoding)
+    assert results[1].stderr.decode(encoding).startswith(f"rtlformer: {tmp_path}/{shown}: exists already")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_progress_on_a_terminal_that_lacks_letters(encoding: str, monkeypatch: pytest.MonkeyPatch):
+    raw = io.BytesIO()
+    terminal = io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace", write_through=True)
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with step("working") as tell:
+        tell("half", done=1, total=2)
+    assert b"\\" not in raw.getvalue() and b"half" in raw.getvalue()

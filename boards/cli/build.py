@@ -112,7 +112,8 @@ def command(
             "config": name,
         }
         facts = write_built(folder, facts, [BITSTREAM, BOARD_VERILOG, "board.lpf", NETLIST])
-        (folder / "build.md").write_text(markdown(facts), encoding="utf-8")
+        report = markdown(facts)  # which names --config: any bytes, if that is a file
+        (folder / "build.md").write_text(report, encoding="utf-8", errors="backslashreplace")
         seed = result.chosen.best.seed
         for path in set(folder.rglob("*")) - designed:
             if path.name not in (*_KEPT, f"seed{seed}.log"):

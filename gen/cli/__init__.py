@@ -8,6 +8,7 @@ standard error: the thing, the reason, the way out.
 from __future__ import annotations
 
 import _thread
+import io
 import os
 import signal
 import sys
@@ -27,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         sys.stdout = sys.stdout or open(os.devnull, "w")  # closed by who started us: then nobody wants to read it
         sys.stderr = sys.stderr or open(os.devnull, "w")
+        for stream in (sys.stdout, sys.stderr):  # what their encoding lacks is escaped
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         with uninterrupted():  # libraries may swallow a Ctrl-C while they are imported
             sys.unraisablehook = _unraisable
             signal.signal(signal.SIGTERM, _terminate)

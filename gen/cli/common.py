@@ -169,7 +169,8 @@ def step(what: str) -> Iterator[Tell]:
         return
     about = TextColumn("{task.description}", markup=False)
     note = TextColumn("{task.fields[note]}", style="dim", markup=False)
-    columns = (SpinnerColumn(), about, BarColumn(bar_width=24), TimeElapsedColumn(), note)
+    spinner = SpinnerColumn("line" if console.options.ascii_only else "dots")
+    columns = (spinner, about, BarColumn(bar_width=24), TimeElapsedColumn(), note)
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(what, total=None, note="")
 
