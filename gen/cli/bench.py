@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from gen.errors import InputError
 from gen.fpga.implement import Implementation, implement
 from gen.fpga.nextpnr import median_fmax
 from gen.fpga.synth import part
+from gen.jsontext import json_text
 from sim.fast import Progress
 from sim.verilate import build_root
 
@@ -65,10 +65,10 @@ def command(only: tuple[str, ...], pnr: bool, seeds: int, as_json: bool) -> None
     root = build_root()
     root.mkdir(parents=True, exist_ok=True)
     entries = [measurement.as_dict() for measurement in measurements]
-    output_file(root / "bench.json", json.dumps(entries, indent=2) + "\n", force=True)
+    output_file(root / "bench.json", json_text(entries) + "\n", force=True)
     written = [root / "bench.json"]
     if routed:
-        output_file(root / "bench-synthesis.json", json.dumps(routed.as_dict(), indent=2) + "\n", force=True)
+        output_file(root / "bench-synthesis.json", json_text(routed.as_dict()) + "\n", force=True)
         written.append(root / "bench-synthesis.json")
     document = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
     if not only and document.parent.is_dir():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -21,12 +21,14 @@ from rich.text import Text
 
 from gen.errors import InputError
 from gen.files import read_bytes
+from gen.jsontext import json_text
 from gen.program.compiler import memory_usage
 from gen.text import one_line
 from hw.config import PRESETS, CoreConfig
 from sim.qmodel import QuantModel
 
 __all__ = [
+    "Finite",
     "Tell",
     "config_option",
     "fitted",
@@ -47,6 +49,18 @@ CAPACITIES = {
     "NORM": "norm_words", "HEAD": "head_words", "TABLE": "tables", "PROG": "program_words",
 }  # fmt: skip
 """Configuration field that sets each memory's size."""
+
+
+class Finite(click.FloatRange):
+    """A number in a range, which neither ``nan`` nor ``inf`` is in."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        """The number."""
+        number = super().convert(value, parameter, context)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not finite", parameter, context)
+        return number
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 force_option = click.option("--force", is_flag=True, help="Replace an output that exists.")
@@ -131,19 +145,10 @@ class _Console(Console):
 def show(result: dict, as_json: bool, render: Callable[[Console], None]) -> None:
     """Print ``result`` as JSON, or let ``render`` print it for people."""
     if as_json:
-        print(json.dumps(result, indent=2, default=_plain))
+        print(json_text(result))
     else:
         width = None if sys.stdout.isatty() else _WIDE
         render(_Console(soft_wrap=True, width=width))
-
-
-def _plain(value: object) -> object:
-    """NumPy's and pathlib's types as JSON has them."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return str(value)
 
 
 def show_markdown(console: Console, text: str) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gen.cli.common import config_option, fitted, json_option, load_config, show, step
+from gen.cli.common import Finite, config_option, fitted, json_option, load_config, show, step
 from gen.cycles.predict import predict, useful_macs, utilisation
 from gen.errors import InputError
 from gen.fpga.estimate import estimate, nearest_smaller, rooms, same_bytes
@@ -32,7 +32,7 @@ from sim.qmodel import QuantModel
 @click.option("--model", "model_path", type=click.Path(path_type=Path), help="Made by 'rtlformer quantize'.")
 @click.option("--part", "part_name", default="lfe5u-85f", show_default=True, help=f"One of {', '.join(PARTS)}.")
 @click.option("--tokens", type=click.IntRange(min=1), help="Length of the inputs [the model's longest].")
-@click.option("--mhz", type=click.FloatRange(min=1), default=80.0, show_default=True, help="Clock for the projection.")
+@click.option("--mhz", type=Finite(1, 10_000), default=80.0, show_default=True, help="Clock for the projection.")
 @click.option("--fit", is_flag=True, help="Size the memories for the model instead of taking the configuration's.")
 @json_option
 def command(

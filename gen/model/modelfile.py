@@ -55,7 +55,8 @@ def save_model(model: QuantModel, path: str | Path) -> str:
     structure, tensors = _encode(model)
     digest = _digest(structure, tensors)
     header = {"format": FORMAT, "model": structure, "sha256": digest}
-    metadata = {KEY: json.dumps(header, sort_keys=True)}  # one entry: safetensors keeps no order among several
+    # One entry: safetensors keeps no order among several.
+    metadata = {KEY: json.dumps(header, sort_keys=True, allow_nan=False)}
     write_bytes(path, safetensors.numpy.save(tensors, metadata))
     return digest
 
@@ -138,7 +139,7 @@ def _decode(value: Any, tensors: dict[str, np.ndarray]) -> Any:
 
 
 def _digest(structure: dict, tensors: dict[str, np.ndarray]) -> str:
-    digest = sha256(json.dumps(structure, sort_keys=True).encode())
+    digest = sha256(json.dumps(structure, sort_keys=True, allow_nan=False).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"\n{name} {tensor.dtype.str} {tensor.shape}\n".encode())

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gen.cycles.engines import Operation
+from gen.jsontext import json_text
 from hw.core import BUSY_BITS
 
 __all__ = ["Timeline", "chrome_trace", "picture"]
@@ -87,7 +87,7 @@ def chrome_trace(timeline: Timeline, predicted: Sequence[Operation] = (), *, tit
                     "args": {"busy": operation.busy, "array fed": operation.macs},
                 }
             )
-    return json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}) + "\n"
+    return json_text({"traceEvents": events, "displayTimeUnit": "ms"}, indent=None) + "\n"
 
 
 def picture(timeline: Timeline, *, title: str) -> bytes:
