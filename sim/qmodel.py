@@ -52,7 +52,7 @@ class Activation:
 class Norm:
     """LayerNorm constants. The 8-bit form feeds the array, the 16-bit form (post-norm models) the residual stream."""
 
-    eps: int  # added to V, 1 .. 2^32 - 1
+    eps: int  # added to V, 1 .. 2^40 - 1
     gamma8: Int | None = None  # int16 [hidden]
     beta8: Int | None = None  # int32 [hidden]
     shift8: int = 1

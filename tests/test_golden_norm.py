@@ -74,7 +74,7 @@ def test_normalise_is_exact_integer_arithmetic_at_the_extremes(channels):
     alternating = np.where(np.arange(channels) % 2, 32767, -32768)
     spike = np.where(np.arange(channels) == 0, 32767, -32768)
     rows = np.array([alternating, spike, np.full(channels, -32768), np.full(channels, 32767), np.zeros(channels, int)])
-    for eps in (1, 2**32 - 1):
+    for eps in (1, 2**32 - 1, 2**40 - 1):
         result = golden.normalise(rows, eps)
         for row, normalised in zip(rows.tolist(), result.tolist(), strict=True):
             s1, s2 = sum(row), sum(x * x for x in row)

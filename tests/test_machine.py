@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gen.model.randommodel import random_model, random_rows
+from gen.model.quantize import quantise
+from gen.model.randommodel import random_checkpoint, random_model, random_rows, random_samples
 from gen.program.assembler import Array, Loop, Norm, Operand, Softmax, Store, assemble
 from gen.program.compiler import _Compiler, compile_model
 from gen.program.image import Image
@@ -84,6 +85,19 @@ def test_every_kind_of_model_frame_after_frame(kind, array):
         collected = run(machine, image, model, tokens, seed)
     made = set(collected) | {"input", *(f"layer{len(model.layers) - 1}.norm2{s}" for s in ("", ".residual"))}
     assert set(forward(model, random_rows(model, 16))) <= made
+
+
+@pytest.mark.parametrize("kind", ["post-rows", "rows-rows"])
+def test_an_eps_of_forty_bits(kind):
+    shape = {"hidden": 20, "heads": 3, "head_dim": 12, "ffn": 44, "tokens": 17} | KINDS[kind]
+    checkpoint = replace(random_checkpoint(**shape), eps=1.0)
+    model = quantise(checkpoint, random_samples(checkpoint, 16, 0) / 100)
+    first = model.input.norm or model.layers[0].norm1
+    assert first.eps >> 32
+    image = compile_model(model, core("4x4x8"))
+    machine = Machine(image.config, image.memories, seed=1, order=True)
+    for seed, tokens in enumerate(FRAMES):
+        run(machine, image, model, tokens, seed)
 
 
 def test_rows_without_a_last_norm():

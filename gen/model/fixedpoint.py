@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from gen.errors import InputError
 from gen.model.checkpoint import Affine
+from hw.program.isa import EPS_BITS
 from sim.golden import MULT_BITS, SHIFT_MAX
 from sim.qmodel import Linear, Norm
 
@@ -18,7 +21,7 @@ WEIGHT_MAX = 127  # symmetric int8
 BIAS_LIMIT = 1 << 26  # a bias larger than this in accumulator steps makes its channel's step coarser
 NORM_BITS = 10  # fraction bits of a normalised value
 NORM_SHIFT_MAX = 31
-EPS_MAX = (1 << 32) - 1
+EPS_MAX = (1 << EPS_BITS) - 1
 
 
 def multiplier(ratio: npt.ArrayLike, name: str) -> tuple[Int, Int]:
@@ -80,6 +83,23 @@ def smoothing(activation: Float, weight: Float) -> Float:
     return np.exp(log - log.mean())
 
 
+def least_step(eps: float, count: int) -> float:
+    """Finest step of the input of a LayerNorm of ``count`` channels whose ``eps`` still fits its field.
+
+    At most ``sqrt(eps) / 2^10`` for widths up to 1024: where it limits, one step of the input moves the normalised
+    value by no more than its own last place, so that a finer one would bring nothing.
+    """
+    return count * math.sqrt(eps / EPS_MAX)
+
+
+def least_peak(affine: Affine) -> Float:
+    """Least range of each channel of a LayerNorm's result for which its constants fit: of rows without variance too.
+
+    It is what four steps of the normalised value are worth.
+    """
+    return 4 * np.abs(affine.gamma) / (1 << NORM_BITS)
+
+
 def norm(
     affine: Affine,
     eps: float,
@@ -89,17 +109,12 @@ def norm(
     scale8: Float | None = None,
     scale16: float | None = None,
 ) -> Norm:
-    """Constants of a LayerNorm of int16 rows in steps of ``in_scale``.
+    """Constants of a LayerNorm of int16 rows in steps of ``in_scale``, which is at least :func:`least_step`.
 
     ``scale8`` [hidden]: the step of each channel of the 8-bit form; ``scale16``: the step of the 16-bit form.
     """
     count = len(affine.gamma)
-    steps = max(1, round(eps * count**2 / in_scale**2))
-    if steps > EPS_MAX:
-        raise InputError(
-            f"{name}: layer_norm_eps {eps:g} is {steps} squared steps of the residual, more than {EPS_MAX}"
-            "; scale the model's residual up or lower layer_norm_eps"
-        )
+    steps = min(max(1, round(eps * (count / in_scale) ** 2)), EPS_MAX)
     forms = {}
     for bits, scale in ((8, scale8), (16, scale16)):
         if scale is not None:

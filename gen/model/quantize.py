@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ from gen.model.checkpoint import (
     PatchEmbedding,
     TokenEmbedding,
 )
-from gen.model.fixedpoint import linear, multiplier, norm, smoothing
+from gen.model.fixedpoint import least_peak, least_step, linear, multiplier, norm, smoothing
 from gen.model.floatmodel import embed
 from gen.model.inputs import check_inputs, patch_rows
 from sim.golden import saturate
@@ -51,7 +52,7 @@ Samples = npt.NDArray | Sequence[npt.NDArray]
 HEADROOM = 1.15  # of an int16 scale over the calibrated maximum
 INT16_MAX = 32767
 INT8_MAX = 127
-TINY = 1e-9  # smallest range: keeps scales of tensors that are all zero positive
+TINY = 1e-9  # a smaller range counts as zero
 SCORE_UNITS = {"base2": 16 * math.log2(math.e), "ibert": 256.0}
 """Steps of the exponential's argument to one natural unit, see :data:`sim.golden.EXP_INDEX_BITS`."""
 KERNELS = {"exp": ("base2", "ibert"), "gelu": ("table", "ibert")}
@@ -99,19 +100,32 @@ def integer_inputs(
     return np.split(rows, np.cumsum(lengths)[:-1])
 
 
+def alive(ranges: npt.ArrayLike) -> Float:
+    """``ranges`` with those of zero, of which calibration says nothing, as the least of the others, or as 1."""
+    ranges = np.asarray(ranges, dtype=np.float64)
+    live = ranges[ranges > TINY]
+    return np.where(ranges > TINY, ranges, live.min() if live.size else 1.0)
+
+
 class _Quantiser:
     """One run: the checkpoint, its calibrated ranges and the scales that follow from them."""
 
     def __init__(self, checkpoint: Checkpoint, calibration: Samples, exp: str, gelu: str):
         self.checkpoint = checkpoint
         self.ranges = calibrate(checkpoint, calibration)
+        for name, affine in _norms(checkpoint).items():
+            self.ranges[name] = replace(self.ranges[name], peak=np.maximum(self.ranges[name].peak, least_peak(affine)))
         self.exp = exp
         self.gelu = gelu
         self.scales: dict[str, float] = {"residual": self.residual_scale()}
 
     def wide(self, *names: str) -> float:
         """Step of an int16 tensor that holds all the named ones."""
-        return HEADROOM * float(max(TINY, *(self.ranges[name].peak.max() for name in names))) / INT16_MAX
+        return HEADROOM * float(alive(max(self.ranges[name].peak.max() for name in names))) / INT16_MAX
+
+    def normed_step(self, step: float) -> float:
+        """``step`` of an int16 tensor that a LayerNorm reads, made coarser where eps asks for it."""
+        return max(step, least_step(self.checkpoint.eps, self.checkpoint.hidden))
 
     def residual_scale(self) -> float:
         """One step for every tensor that is, or is added to, the residual stream."""
@@ -128,7 +142,7 @@ class _Quantiser:
             # position + patch, where the patch alone must fit too
             bound = self.ranges["embedding"].peak.max() + np.abs(_position(checkpoint.embedding)).max()
             scale = max(scale, HEADROOM * float(bound) / INT16_MAX)
-        return scale
+        return self.normed_step(scale)
 
     def model(self) -> QuantModel:
         """The whole model."""
@@ -147,7 +161,7 @@ class _Quantiser:
             "scales": self.scales,
         }
         if isinstance(checkpoint.embedding, BareAttention):
-            scale = float(max(self.ranges["input"].peak.max(), TINY)) / INT8_MAX
+            scale = float(alive(self.ranges["input"].peak.max())) / INT8_MAX
             self.scales |= {"input": scale, "output": self.scales["residual"]}
             operand = np.full(checkpoint.hidden, scale)
             block = OperandInput(attention=self.attention(checkpoint.embedding.attention, operand, ""))
@@ -170,9 +184,10 @@ class _Quantiser:
             return ResidualInput(), None
         if isinstance(embedding, TokenEmbedding):  # a bound over all tokens, not only those seen
             tables = (embedding.word, embedding.position, embedding.token_type)
-            self.scales["input"] = max(sum(float(np.abs(table).max()) for table in tables), TINY) / INT16_MAX
+            step = float(alive(sum(np.abs(table).max() for table in tables))) / INT16_MAX
         else:
-            self.scales["input"] = self.wide("embedding")
+            step = self.wide("embedding")
+        self.scales["input"] = self.normed_step(step)
         affine = getattr(embedding, "norm", None)
         if affine is None:
             raise InputError(f"{self.checkpoint.name}: a post-norm model needs an embedding LayerNorm; add one")
@@ -232,7 +247,7 @@ class _Quantiser:
     def attention(self, block: AttentionWeights, operand: Float, prefix: str) -> Attention:
         """Attention on an operand whose channels have the scales ``operand``; q, k, v and o have one scale a head."""
         checkpoint = self.checkpoint
-        head = {name: np.maximum(self.ranges[prefix + name].tail, TINY) / INT8_MAX for name in "qkvo"}
+        head = {name: alive(self.ranges[prefix + name].tail) / INT8_MAX for name in "qkvo"}
         channel = {name: np.repeat(scale, checkpoint.head_dim) for name, scale in head.items()}
 
         def projection(name: str, weights: Dense) -> Linear:
@@ -296,6 +311,14 @@ class _Quantiser:
         weight, bias = checkpoint.classifier.weight * operand, checkpoint.classifier.bias
         parts["classifier"] = linear(weight, bias, scale, "classifier", in_zero=zero)
         return parts
+
+
+def _norms(checkpoint: Checkpoint) -> dict[str, Affine]:
+    """Every LayerNorm by the name of its result."""
+    found = {"embedding.norm": getattr(checkpoint.embedding, "norm", None), "final_norm": checkpoint.final_norm}
+    for index, layer in enumerate(checkpoint.layers):
+        found |= {f"layer{index}.norm1": layer.norm1, f"layer{index}.norm2": layer.norm2}
+    return {name: affine for name, affine in found.items() if affine is not None}
 
 
 def _pixel_weights(embedding: PatchEmbedding) -> tuple[Float, Float]:

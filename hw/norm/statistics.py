@@ -10,6 +10,7 @@ from ..arith.isqrt import ISqrt
 from ..arith.reciprocal import Normalise, Reciprocal
 from ..config import CoreConfig
 from ..pipeline import delay
+from ..program.isa import EPS_BITS
 
 __all__ = ["NormStatistics", "NormWidths"]
 
@@ -22,7 +23,7 @@ class NormWidths:
         self.sum = 16 + ceil_log2(config.max_hidden)  # S1, signed
         self.square = ((1 << 30) * config.max_hidden).bit_length()  # S2
         self.digits = largest.bit_length()  # |S1|
-        variance = ((1 << 30) * config.max_hidden**2 + (1 << 32) - 1).bit_length()
+        variance = ((1 << 30) * config.max_hidden**2 + (1 << EPS_BITS) - 1).bit_length()
         self.variance = variance + variance % 2  # V, made even for the square root
         self.difference = max(18, 17 + ceil_log2(config.max_hidden))  # N h - S1, signed
         self.max_amount = 20 + (self.variance - 32) // 2  # 20 + e for the largest V
@@ -63,7 +64,7 @@ class NormStatistics(wiring.Component):
                 "sums": In(data.ArrayLayout(signed(self.widths.sum), rows)),
                 "squares": In(data.ArrayLayout(unsigned(self.widths.square), rows)),
                 "channels": In(12),
-                "eps": In(32),
+                "eps": In(EPS_BITS),
                 "sum": Out(data.ArrayLayout(signed(self.widths.sum), rows)),
                 "scale": Out(data.ArrayLayout(unsigned(16), rows)),
                 "amount": Out(data.ArrayLayout(range(self.widths.max_amount + 1), rows)),

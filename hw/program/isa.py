@@ -25,11 +25,11 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
 __all__ = [
-    "WORD_BITS", "ADDRESS_BITS", "STRIDE_BITS", "INDEX_BITS", "TOKEN_BITS", "LAG_MAX", "PENDING_MAX", "PENDING_ROWS",
-    "Opcode", "Semaphore", "SEMAPHORE_INITIAL", "When", "ASource", "BSource", "Format", "Destination", "Target",
-    "Sync", "Operand", "End", "Loop", "ArrayHeader", "ArrayCounts", "SoftmaxHeader", "NormHeader", "NormCounts",
-    "StoreHeader", "StoreCounts", "WORDS", "ChannelParameters", "NormParameters", "HeadParameters", "GeluParameters",
-    "PacketHeader", "ArrayCommand", "SoftmaxCommand", "NormCommand", "StoreCommand", "Lengths",
+    "WORD_BITS", "ADDRESS_BITS", "STRIDE_BITS", "INDEX_BITS", "TOKEN_BITS", "EPS_BITS", "LAG_MAX", "PENDING_MAX",
+    "PENDING_ROWS", "Opcode", "Semaphore", "SEMAPHORE_INITIAL", "When", "ASource", "BSource", "Format", "Destination",
+    "Target", "Sync", "Operand", "End", "Loop", "ArrayHeader", "ArrayCounts", "SoftmaxHeader", "NormHeader",
+    "NormCounts", "StoreHeader", "StoreCounts", "WORDS", "ChannelParameters", "NormParameters", "HeadParameters",
+    "GeluParameters", "PacketHeader", "ArrayCommand", "SoftmaxCommand", "NormCommand", "StoreCommand", "Lengths",
 ]  # fmt: skip
 
 WORD_BITS = 64
@@ -37,6 +37,7 @@ ADDRESS_BITS = 20
 STRIDE_BITS = 18
 INDEX_BITS = 12
 TOKEN_BITS = 12
+EPS_BITS = 40
 LAG_MAX = 4
 PENDING_MAX = 6
 PENDING_ROWS = 7
@@ -226,7 +227,7 @@ class NormCounts(data.Struct):
 
     beats: unsigned(12)
     channels: unsigned(12)
-    eps: unsigned(32)
+    eps: unsigned(EPS_BITS)
 
 
 class StoreHeader(data.Struct):
@@ -348,7 +349,7 @@ class NormCommand(data.Struct):
     shift16: unsigned(6)
     beats: unsigned(12)
     channels: unsigned(12)
-    eps: unsigned(32)
+    eps: unsigned(EPS_BITS)
     src: unsigned(ADDRESS_BITS)
     act: unsigned(ADDRESS_BITS)
     res: unsigned(ADDRESS_BITS)

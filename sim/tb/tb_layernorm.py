@@ -9,7 +9,7 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 
 from hw.config import CoreConfig
-from hw.program.isa import NormCommand, NormParameters
+from hw.program.isa import EPS_BITS, NormCommand, NormParameters
 from sim import golden
 from sim.tb import parameters, rng, start, tick
 from sim.tb.streams import StreamSource, pack
@@ -165,7 +165,7 @@ def _command(draw, memories: Memories, number: int, form: tuple[int, int] | None
     targets = [block for block in blocks if block.rows.shape[1] == channels]
     target = source if draw.random() < 0.4 else targets[draw.integers(len(targets))]
     out8, out16 = form or ((1, 0), (0, 1), (1, 1))[draw.integers(3)]
-    eps = int(draw.choice([1, 2**32 - 1, draw.integers(1, 2**32), draw.integers(1, 2**16)]))
+    eps = int(draw.choice([1, 2**EPS_BITS - 1, *(draw.integers(1, 2**bits) for bits in (EPS_BITS, 32, 16))]))
     act, norm = int(draw.integers(0, 1 << 19)), number * 2 * config.max_hidden
     fields = {"out8": out8, "out16": out16, "beats": beats, "channels": channels, "eps": eps, "src": source.address}
     fields |= {"act": act, "res": target.address, "norm": norm, "wait": int(draw.integers(1 << 12))}
