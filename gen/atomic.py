@@ -13,23 +13,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gen.errors import InputError
-from gen.files import write_bytes
+from gen.files import destination, write_bytes
 
 __all__ = ["check_free", "output_file", "output_folder", "scratch_file", "uninterrupted"]
 
 
-def check_free(path: Path, *, force: bool, what: str = "it") -> None:
-    """Refuse to overwrite, before any work is done.
+def check_free(path: Path, *, force: bool, folder: bool = False) -> Path:
+    """Refuse to overwrite, before any work is done; returns what would be replaced (:func:`gen.files.destination`).
 
     Raises
     ------
     InputError
-        If ``path`` exists and ``force`` is false, or its folder does not exist.
+        If ``path`` exists and ``force`` is false, its folder does not exist, or it is no regular file (with ``folder``:
+        no folder), whatever ``force`` says.
     """
-    if (path.exists() or path.is_symlink()) and not force:
-        raise InputError(f"{path}: exists already; choose another name or give --force to replace {what}")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"{path}: its folder does not exist; create {path.parent} first")
+    final = destination(path, folder=folder)
+    if os.path.lexists(path) and not force:
+        raise InputError(f"{path}: exists already; choose another name or give --force to replace it")
+    if not final.parent.is_dir():
+        parent = final.parent if path.is_symlink() else path.parent
+        raise InputError(f"{path}: its folder does not exist; create {parent} first")
+    return final
 
 
 def output_file(path: str | Path, data: bytes | str, *, force: bool = False) -> None:
@@ -42,8 +46,6 @@ def output_file(path: str | Path, data: bytes | str, *, force: bool = False) -> 
     """
     path = Path(path)
     check_free(path, force=force)
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; choose another name")
     write_bytes(path, data.encode() if isinstance(data, str) else data)
 
 
@@ -56,12 +58,12 @@ def scratch_file(path: Path | None, *, force: bool = False) -> Iterator[Path | N
     if path is None:
         yield None
         return
-    check_free(path, force=force)
-    work = path.with_name(f".{path.name}.{os.getpid()}.part")
+    final = check_free(path, force=force)
+    work = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:
         yield work
         with uninterrupted():
-            work.replace(path)
+            work.replace(final)
     except OSError as error:
         raise _complaint(path, error) from None
     finally:
@@ -86,12 +88,9 @@ def output_folder(path: str | Path, *, force: bool = False, marker: str = "manif
         If ``path`` exists and ``force`` is false, is not ours, or a file cannot be written; what was there stays.
     """
     path = Path(path)
-    check_free(path, force=force)
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path}: is a file, not a folder; choose another name")
+    final = check_free(path, force=force, folder=True)
     if path.exists() and any(path.iterdir()) and not (path / marker).is_file():
         raise InputError(f"{path}: holds no {marker}, so it is not ours to replace; choose another name")
-    final = path.resolve()  # through a symbolic link: the folder that it names is what is replaced
     work = None
     try:
         try:

@@ -4,9 +4,20 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from gen.errors import InputError
+
+__all__ = ["destination", "read_bytes", "write_bytes"]
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -23,23 +34,47 @@ def read_bytes(path: str | Path) -> bytes:
         raise InputError(f"{path}: {_reason(error)}; check the path and its permissions") from None
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write ``data`` under a temporary name beside ``path`` and rename: an interrupted run leaves the earlier file.
+def destination(path: str | Path, *, folder: bool = False) -> Path:
+    """What writing ``path`` replaces: behind a symbolic link, what that names, which may not be there yet.
 
     Raises
     ------
     InputError
-        If it cannot be written (no such folder, no permission, disk full); nothing is left behind.
+        If something else than a regular file is there (with ``folder``: than a folder), or links lead nowhere. A rename
+        would put a file in the place of a device.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        there = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return Path(os.path.realpath(path))
+    except OSError as error:
+        raise InputError(f"{path}: {_reason(error)}; choose another name") from None
+    if stat.S_ISREG(there) and folder:
+        raise InputError(f"{path}: is a file, not a folder; choose another name")
+    if not (stat.S_ISDIR(there) if folder else stat.S_ISREG(there)):
+        raise InputError(f"{path}: is {_KINDS.get(stat.S_IFMT(there), 'no regular file')}; choose another name")
+    return Path(os.path.realpath(path))
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write ``data`` under a temporary name beside ``path`` and rename: an interrupted run leaves the earlier file.
+
+    A symbolic link stays, and the file that it names is replaced.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written (no such folder, no permission, disk full, no regular file); nothing is left behind.
+    """
+    final = destination(path)
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:
         try:
             with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            temporary.replace(final)
         except BaseException:  # Ctrl-C too
             temporary.unlink(missing_ok=True)
             raise

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gen.errors import InputError
+from gen.files import write_bytes
 from gen.text import one_line
 
 __all__ = ["Job", "ToolFailed", "find", "keep_logs", "run", "run_all"]
@@ -129,9 +130,6 @@ def _last_line(job: Job) -> str:
 def keep_logs(folder: Path, output: Path) -> Path:
     """What the tools said in ``folder``, in one file beside the ``output`` that did not come to be."""
     target = output.with_name(f"{output.name}.failed.log")
-    with target.open("wb") as everything:
-        for log in sorted(folder.glob("*.log")):
-            everything.write(f"==== {log.name}\n".encode())
-            with log.open("rb") as source:
-                shutil.copyfileobj(source, everything)
+    logs = sorted(folder.glob("*.log"))
+    write_bytes(target, b"".join(f"==== {log.name}\n".encode() + log.read_bytes() for log in logs))
     return target

@@ -69,7 +69,7 @@ def command(
     """
     chosen = board(board_name)
     mhz, baud = mhz or chosen.mhz, baud or chosen.baud
-    check_free(output, force=force)
+    check_free(output, force=force, folder=True)
     check_rates(fastest(chosen.clock_hz, round(mhz * 1e6)), baud)
     model = load_model(model_path)
     name = config_name or choose_preset(chosen, model)

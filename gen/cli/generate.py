@@ -46,7 +46,7 @@ def command(
     --wrapper, also the IP top that goes with core.v (rtlformer_axi.v or rtlformer_wishbone.v), its registers as
     rtlformer.h for C and registers.md to read.
     """
-    check_free(output, force=force)
+    check_free(output, force=force, folder=True)
     config = load_config(config_name)
     model = load_model(model_path)
     if fit:

