@@ -16,3 +16,9 @@ class InputError(ValueError):
 
     def __init__(self, message: str):
         super().__init__(one_line(message).strip())
+
+
+def brief(error: BaseException, most: int = 160) -> str:
+    """What a foreign error says, at most ``most`` characters of it: some quote the whole file."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"

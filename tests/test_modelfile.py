@@ -134,7 +134,7 @@ def test_structure_of_another_version_is_refused(tmp_path: Path):
         refusal(tmp_path / "m", word)
     header = {"format": 1, "model": [], "sha256": gen.model.modelfile._digest([], {})}
     save_file({}, tmp_path / "m", {"rtlformer": json.dumps(header)})
-    refusal(tmp_path / "m", "no whole model")
+    refusal(tmp_path / "m", "must be an object, not a list")
 
 
 def test_failed_write_leaves_the_earlier_file(saved: Path, model: QuantModel, monkeypatch: pytest.MonkeyPatch):
@@ -160,3 +160,41 @@ def test_failed_write_leaves_the_earlier_file(saved: Path, model: QuantModel, mo
 def test_unwritable_place_is_refused(tmp_path: Path, model: QuantModel):
     with pytest.raises(InputError, match="No such file or directory"):
         save_model(model, tmp_path / "none" / "m")
+
+
+def drop(part: dict, name: str, tensors: dict) -> None:
+    del tensors[part[name]["tensor"]]
+    part[name] = None
+
+
+NONSENSE = [
+    (lambda s, t: s.update(max_tokens={}), ("max_tokens must be an integer", "an object")),
+    (lambda s, t: s.update(max_tokens=True), ("max_tokens must be an integer", "True")),
+    (lambda s, t: s.update(hidden=10**30), ("hidden must lie in 1..65536",)),
+    (lambda s, t: s.update(heads=1), ("attention.q.weight must be of shape [8, 16], not [16, 16]",)),
+    (lambda s, t: s.update(exp="taylor"), ("exp must be one of base2, ibert",)),
+    (lambda s, t: s["scales"]["map"].update(output=float("1e300")), ("scales.output must lie in",)),
+    (lambda s, t: s["scales"]["map"].pop("input"), ("scales lacks 'input'",)),
+    (lambda s, t: s["labels"].pop(), ("labels must be 4",)),
+    (lambda s, t: s["input"].update({"class": "Unheard"}), ("input must be one of PatchInput",)),
+    (lambda s, t: s.update(layers=[s["layers"]]), ("layers.0 must be an object, not a list",)),
+    (lambda s, t: drop(s["layers"][0]["norm1"], "gamma8", t), ("layers.0.norm1 lacks gamma8",)),
+    (lambda s, t: s["layers"][0]["norm1"].update(eps=0), ("norm1.eps must lie in 1..",)),
+    (lambda s, t: drop(s["layers"][0]["ffn"]["activation"], "bank", t), ("table and bank",)),
+    (lambda s, t: s["classifier"].pop("bias"), ("classifier lacks field 'bias'",)),
+    (lambda s, t: s["classifier"].update(bias={"tensor": "x"}), ("classifier.bias must be of type ndarray",)),
+    (lambda s, t: t.update({"classifier.mult": t["classifier.mult"][:2]}), ("classifier.mult must be of shape [4]",)),
+    (lambda s, t: t.update({"classifier.shift": t["classifier.shift"] * 0}), ("shift must lie in 1..63, not 0..0",)),
+    (lambda s, t: t["layers.0.attention.out_shift"].fill(60), ("out_shift must lie in 1..53",)),
+    (lambda s, t: t.update({"classifier.weight": t["classifier.weight"] * 1.0}), ("must be int8, not float64",)),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), NONSENSE)
+def test_nonsense_under_a_right_hash_is_refused(tmp_path: Path, saved: Path, change, words: tuple[str, ...]):
+    tensors = {name: tensor.copy() for name, tensor in load_file(saved).items()}
+    structure = gen.model.modelfile._encode(load_model(saved))[0]
+    change(structure, tensors)
+    header = {"format": 1, "model": structure, "sha256": gen.model.modelfile._digest(structure, tensors)}
+    save_file(tensors, saved, {"rtlformer": json.dumps(header)})
+    refusal(saved, *words)

@@ -3,14 +3,14 @@
 
 The header's only metadata entry, ``rtlformer``, is JSON: ``{"format": 1, "model": ..., "sha256": ...}``. ``model`` is
 the dataclass of :mod:`sim.qmodel` as nested objects, each array replaced by the name of its tensor. The hash covers
-``model`` and every tensor, so that a file altered anywhere is refused.
+``model`` and every tensor, so that a file altered anywhere is refused; and a file whose hash is right is still one of a
+model, with types, shapes and ranges that :mod:`sim.qmodel` and :mod:`gen.model.modelcheck` ask for, or refused.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,29 +19,15 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from gen.errors import InputError
+from gen.errors import InputError, brief
 from gen.files import read_bytes, write_bytes
-from sim import qmodel
+from gen.jsonfile import parse_json
+from gen.model.modelcheck import check_values
+from gen.schema import Misfit, decode, describe
 from sim.qmodel import QuantModel
 
 FORMAT = 1
 KEY = "rtlformer"
-CLASSES = {
-    cls.__name__: cls
-    for cls in (
-        qmodel.Linear,
-        qmodel.Activation,
-        qmodel.Norm,
-        qmodel.Attention,
-        qmodel.FeedForward,
-        qmodel.Layer,
-        qmodel.PatchInput,
-        qmodel.ResidualInput,
-        qmodel.OperandInput,
-        qmodel.Pooler,
-        qmodel.QuantModel,
-    )
-}
 
 
 def save_model(model: QuantModel, path: str | Path) -> str:
@@ -69,34 +55,40 @@ def load_model(path: str | Path) -> QuantModel:
     InputError
         If the file cannot be read, is truncated or altered, is no model file or one of another format version.
     """
+    again = "quantise the checkpoint again"
     data = read_bytes(path)
     try:
         tensors = safetensors.numpy.load(data)
         length = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: truncated or altered ({error}); quantise the checkpoint again") from None
+        metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+    except (safetensors.SafetensorError, ValueError, KeyError, RecursionError) as error:
+        raise InputError(f"{path}: truncated or altered ({brief(error)}); {again}") from None
     if KEY not in metadata:
         raise InputError(f"{path}: not a quantised model; make one with `rtlformer quantize`")
     try:
-        header = json.loads(metadata[KEY])
-        found = header["format"]
-        if found == FORMAT and header["sha256"] != _digest(header["model"], tensors):
-            raise InputError(
-                f"{path}: content does not match its hash, so it was altered; quantise the checkpoint again"
-            )
+        header = parse_json(metadata[KEY])
+        found, structure, digest = header["format"], header["model"], header["sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: damaged header ({error}); quantise the checkpoint again") from None
-    if found != FORMAT:
-        raise InputError(f"{path}: format {found}, this version reads {FORMAT}; quantise the checkpoint again")
+        raise InputError(f"{path}: damaged header ({brief(error)}); {again}") from None
+    if describe(found) != str(FORMAT):
+        raise InputError(f"{path}: format {describe(found)}, this version reads {FORMAT}; {again}")
+
+    def unwrap(kind: type, value: Any) -> Any:
+        name, found = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else (None, None)
+        if kind is np.ndarray and name == "tensor" and isinstance(found, str):
+            return tensors.get(found)
+        return found if kind is dict and name == "map" else value
+
     try:
-        model = _decode(header["model"], tensors)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: made by another version ({error}); quantise the checkpoint again") from None
-    if not isinstance(model, QuantModel):
-        raise InputError(f"{path}: holds no whole model; quantise the checkpoint again")
+        model = decode(QuantModel, structure, unwrap=unwrap)
+    except Misfit as error:
+        raise InputError(f"{path}: altered, or made by another version ({error}); {again}") from None
+    if content_hash(model) != digest:
+        raise InputError(f"{path}: content does not match its hash, so it was altered; {again}")
+    try:
+        check_values(model)
+    except Misfit as error:
+        raise InputError(f"{path}: altered, for no such model exists ({error}); {again}") from None
     return model
 
 
@@ -123,19 +115,6 @@ def _encode(model: QuantModel) -> tuple[dict, dict[str, np.ndarray]]:
         return value
 
     return walk(model, ""), tensors
-
-
-def _decode(value: Any, tensors: dict[str, np.ndarray]) -> Any:
-    if isinstance(value, list):
-        return tuple(_decode(item, tensors) for item in value)
-    if not isinstance(value, dict):
-        return value
-    if "tensor" in value:
-        return tensors[value["tensor"]]
-    if "map" in value:
-        return value["map"]
-    build: Callable = CLASSES[value["class"]]
-    return build(**{name: _decode(item, tensors) for name, item in value.items() if name != "class"})
 
 
 def _digest(structure: dict, tensors: dict[str, np.ndarray]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 
-from gen.errors import InputError
+from gen.errors import InputError, brief
 from gen.files import read_bytes
 
 Float = npt.NDArray[np.floating]
@@ -38,7 +38,7 @@ class TensorFile:
             entries = safetensors.deserialize(read_bytes(path))
         except safetensors.SafetensorError as error:
             raise InputError(
-                f"{path}: not a complete safetensors file ({error}), so truncated or altered; fetch it again"
+                f"{path}: not a complete safetensors file ({brief(error)}), so truncated or altered; fetch it again"
             ) from None
         self._entries: dict[str, dict] = {_modern(name): entry for name, entry in entries}
 

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Thousands of damaged files, seeded: each is refused in one line that names it, or means what it meant before.
+
+A hash that is stale shows any change. Where it is made anew for the changed content, what is left to see is whether
+that content can be: of the right types and shapes, in range, and in agreement with everything else that says the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from gen.errors import InputError
+from gen.model import modelfile
+from gen.model.modelfile import content_hash, load_model, save_model
+from gen.model.randommodel import random_model, random_rows
+from gen.program.compiler import compile_model
+from hw.config import preset
+from sim.reference import forward
+from tests.mutations import damaged_bytes, json_text, mutate
+
+CASES = 2000
+"""Of each kind of file."""
+
+
+def outcome(read: Callable[[], Any], name: str) -> Any:
+    """What ``read`` returns, or None if it refuses properly: in one line that names the file and the way out."""
+    try:
+        return read()
+    except InputError as error:
+        message = str(error)
+        assert "\n" not in message and name in message and "; " in message and len(message) < 1000, message
+        return None
+
+
+# --- model files
+
+MODELS = [
+    {"norm": "pre", "hidden": 8, "heads": 2, "ffn": 12, "tokens": 4, "pixels": 3, "classes": 3},
+    {"norm": "post", "hidden": 8, "heads": 2, "ffn": 8, "tokens": 3, "classes": 2, "pooler": True},
+    {"norm": "post", "hidden": 6, "heads": 3, "ffn": 10, "tokens": 4, "layers": 2, "exp": "ibert", "gelu": "ibert"},
+    {"layers": 0, "hidden": 8, "heads": 2, "tokens": 4},
+]
+
+
+def write_model(path: Path, structure: Any, tensors: dict, digest: str) -> None:
+    header = {"format": modelfile.FORMAT, "model": structure, "sha256": digest}
+    path.write_bytes(safetensors.numpy.save(tensors, {modelfile.KEY: json_text(header)}))
+
+
+def new_digest(structure: Any, tensors: dict, otherwise: str) -> str:
+    """The hash that makes a changed model whole again, as far as there is one."""
+    try:
+        return modelfile._digest(json.loads(json_text(structure)), tensors)
+    except (ValueError, RecursionError):
+        return otherwise
+
+
+def other_tensor(array: np.ndarray, random: Random) -> np.ndarray:
+    """One with another type, shape or range."""
+    info = np.iinfo(array.dtype)
+    place = tuple(random.randrange(size) for size in array.shape)
+    match random.randrange(8):
+        case 0:
+            return array.astype(random.choice([np.int8, np.uint8, np.int16, np.int32, np.int64, np.float32, bool]))
+        case 1:
+            return array[:-1]
+        case 2:
+            return np.concatenate([array, array[-1:]])
+        case 3:
+            return random.choice([array.T, array[None], array.reshape(-1), array[..., None], array[..., :0]])
+        case 4 | 5:
+            changed = array.copy()
+            changed[place] = random.choice([info.min, info.max, 0, 1])
+            return changed
+        case _:
+            return np.full_like(array, random.choice([info.min, info.max, 0]))
+
+
+def usable(model: Any, compiled: bool) -> None:
+    """Golden model and compiler take it, or say what they do not support."""
+    rows = random_rows(model, min(2, model.max_tokens))
+    if model.input is not None and rows.shape[1] <= 64 and model.max_tokens <= 64:
+        assert forward(model, rows)["output"].size
+    if compiled:
+        outcome(lambda: compile_model(model, preset("tiny")), "model")
+
+
+@pytest.mark.parametrize("shape", MODELS, ids=["vit", "bert", "ibert", "attention"])
+def test_model_files(tmp_path: Path, shape: dict):
+    random, path, counts = Random(0), tmp_path / "m.model", Counter()
+    model = random_model(**shape)
+    digest = save_model(model, path)
+    data = path.read_bytes()
+    tensors = safetensors.numpy.load(data)
+    structure = modelfile._encode(model)[0]
+    length = int.from_bytes(data[:8], "little")
+    outer = json.loads(data[8 : 8 + length])
+    for _ in range(CASES // len(MODELS)):
+        changed, arrays, hashed = structure, dict(tensors), digest
+        way = random.choice(["structure", "structure", "tensors", "outer", "bytes"])
+        if way == "bytes":
+            path.write_bytes(damaged_bytes(data, random))
+        elif way == "outer":
+            text = json_text(mutate(outer, random)).encode()
+            path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+        else:
+            if way == "structure":
+                changed = mutate(structure, random)
+            else:
+                name = random.choice(list(arrays))
+                arrays[name] = np.ascontiguousarray(other_tensor(arrays[name], random))
+            if random.random() < 0.75:
+                hashed = new_digest(changed, arrays, digest)
+            write_model(path, changed, arrays, hashed)
+        found = outcome(lambda: load_model(path), "m.model")
+        counts[way, hashed == digest, found is not None] += 1
+        if found is not None:  # what its hash says; with the first hash, what it was
+            assert content_hash(found) == hashed
+            usable(found, counts.total() % 5 == 0)
+    assert counts["structure", False, False] > 100 and counts["tensors", False, True] > 10, counts
