@@ -6,15 +6,17 @@ import random
 import select
 import time
 import zlib
+from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from gen.link.connection import Busy, Connection, SessionLost
 from gen.link.errors import NoAnswer, NotABoard, Refused
-from gen.link.frames import Decoder, Frame, encode
+from gen.link.frames import Decoder, Frame, encode, pack
 from gen.link.transport import SerialTransport
 from hw.host.registers import register
-from hw.link.protocol import MAX_PAYLOAD, VERSION, Command, Status
+from hw.link.protocol import MAX_PAYLOAD, VERSION, Command, Hello, Status
 from hw.verilog import to_verilog
 from sim.board import SimulatedBoard
 from sim.board.line import DirectLine
@@ -37,7 +39,9 @@ def board(verilog):
 
 
 def connect(line, **options) -> Connection:
-    return Connection(line, name="board", baud=RATES["baud"], **{"timeout": TIMEOUT, "retries": 8, **options})
+    return Connection(
+        line, name="board", baud=RATES["baud"], **{"patience": TIMEOUT, "timeout": 9 * TIMEOUT, **options}
+    )
 
 
 def opened(board) -> Connection:
@@ -228,29 +232,104 @@ def test_a_request_during_an_answer_is_dropped_and_nothing_breaks(board):
     assert ask(board, after) == [after]
 
 
-def test_no_board_and_no_session():
-    class Dead:
-        def __init__(self):
-            self.now = 0.0
+class Fake:
+    """A line to something that answers each request with ``answer(request)``, bytes; its clock jumps."""
 
-        def write(self, data):
-            self.now += 1e-3
+    def __init__(self, answer):
+        self.answer, self.now, self.pending = answer, 0.0, b""
 
-        def read(self, seconds):
-            self.now += seconds
-            return b"\x7e garbage \x7e"
+    def write(self, data):
+        self.now += 1e-6
+        (request,) = Decoder().feed(data)
+        self.pending += self.answer(request)
 
-        def discard(self):
-            pass
+    def read(self, seconds):
+        data, self.pending = self.pending, b""
+        self.now += 1e-6 if data else seconds
+        return data
 
-        def clock(self):
-            return self.now
+    def discard(self):
+        self.pending = b""
 
-    link = connect(Dead(), retries=2)
-    with pytest.raises(NoAnswer, match=r"board: no answer to HELLO in 3 tries of .* s; check cable, power, --baud"):
+    def clock(self):
+        return self.now
+
+
+@pytest.mark.parametrize("words", [b"", b"\x7e garbage \x7e", b"\x7e" * 100_000, random.Random(1).randbytes(100_000)])
+def test_no_board_and_no_session(words):
+    """Whether it says nothing or anything: the end comes in time, and waiting is told of from the first second on."""
+    line, told = Fake(lambda request: words), []
+    link = connect(line, patience=2.0, timeout=15.0, waiting=lambda *state: told.append(state))
+    came = f"only {8 * len(words)} bytes that are no answer" if words else "no answer"
+    with pytest.raises(NoAnswer, match=rf"board: {came} to HELLO in 8 tries and 15 s; check cable, power, --baud"):
         link.open()
-    assert link.repeated == 2
+    assert link.repeated == 7 and 15 <= line.now < 15.1
+    assert 12 <= len(told) <= 15 and told[0][0] < 1.1 and all(end == 15 for _, end in told)
     with pytest.raises(SessionLost, match="the session with the board has ended"):
+        link.read(0, 1)
+
+
+def test_a_line_that_never_falls_silent_is_given_up_in_time():
+    """Every read brings bytes, so that no read is ever the last."""
+    line = Fake(lambda request: b"")
+    line.read = lambda seconds: (setattr(line, "now", line.now + 1e-3), b"\x7enoise")[1]
+    with pytest.raises(NoAnswer, match="only .* bytes that are no answer to HELLO"):
+        connect(line, patience=2.0, timeout=15.0).open()
+    assert 15 <= line.now < 15.1
+
+
+def test_a_long_frame_has_time_to_pass():
+    """At 9600 baud, a thousand bytes there and back take two seconds."""
+    link = Connection(Fake(good), name="board", baud=9600, patience=0.1, timeout=0.5)
+    link.open()
+    link.transport.answer = lambda request: b""
+    with pytest.raises(NoAnswer, match="in .* tries and 8.53 s"):
+        link.echo(bytes(1024))
+
+
+HELLO = {"max_payload": MAX_PAYLOAD, "input_words": 128, "result_words": 128, "clock_hz": 1_000_000, "baud": 9600}
+
+
+def good(request: Frame, **fields) -> bytes:
+    payload = pack(Hello, **{**HELLO, **fields}) if request.command == Command.HELLO.value else b""
+    return encode(replace(request, payload=payload))
+
+
+@pytest.mark.parametrize(
+    ("ask", "right"),
+    [
+        (lambda link: link.open(), [16]),
+        (lambda link: link.read(3, 5), [20]),
+        (lambda link: link.write((3, 1)), [0]),
+        (lambda link: link.push(bytes(80)), [2]),
+        (lambda link: link.pull(3), [0, 8, 16, 24]),
+        (lambda link: link.pull(1000), range(0, 1025, 8)),
+        (lambda link: link.echo(b"abc"), [3]),
+    ],
+)
+def test_an_answer_of_another_length_is_no_boards(ask, right):
+    """For every request, every length of payload, and with a status other than OK, none."""
+    for length in (*range(41), 255, *range(1000, MAX_PAYLOAD + 1)):
+        for status in (Status.OK, Status.BUSY, Status.BAD_LENGTH, 77):
+            link = connect(Fake(good))
+            link.open()
+            status = getattr(status, "value", status)
+            payload = (pack(Hello, **HELLO) + bytes(MAX_PAYLOAD))[:length]
+            link.transport.answer = lambda request, s=status, p=payload: encode(replace(request, status=s, payload=p))
+            if status == Status.OK.value and length in right:
+                ask(link)
+            else:
+                named = NotABoard if status == Status.OK.value or length else Busy if status == 1 else Refused
+                with pytest.raises(named, match=r"board: .*; (flash it with this version|run again)"):
+                    ask(link)
+
+
+@pytest.mark.parametrize("field", HELLO)
+def test_a_hello_that_makes_no_sense_is_no_boards(field):
+    link = connect(Fake(lambda request: good(request, **{field: 0})))
+    with pytest.raises(NotABoard, match=f"board: says that its {field} is 0, and no board's is; flash it"):
+        link.open()
+    with pytest.raises(SessionLost):
         link.read(0, 1)
 
 
@@ -280,10 +359,43 @@ def test_a_slow_reader_of_the_terminal(verilog):
         answers = Decoder().feed(raw)
         assert len(raw) > 5000 and len(answers) >= 150 and len(set(answers)) == 1 and answers[0].session == 77
         line = SerialTransport(terminal.path, RATES["baud"])
-        link = connect(line, timeout=10.0)
+        link = connect(line, patience=10.0, timeout=60.0)
         link.open()
         assert link.echo(b"and on") == b"and on"
         line.close()
+
+
+def test_requests_of_a_host_that_is_gone_are_not_answered_to_the_next(verilog):
+    """It asked six hundred times and died: the next one hears at most the answer that was on its way."""
+
+    def ask(user: int, session: int, times: int = 1) -> None:
+        for _ in range(times):
+            os.write(user, encode(Frame(session=session, sequence=0, command=Command.HELLO.value)))
+
+    def answers(user: int, session: int) -> list[int]:
+        """Sessions of the answers that come until one of ``session`` does; a board that is busy is asked again."""
+        decoder, sessions = Decoder(), []
+        while session not in sessions:
+            if select.select([user], [], [], 1.0)[0]:
+                sessions += [frame.session for frame in decoder.feed(os.read(user, 4096))]
+            else:
+                ask(user, session)
+        return sessions
+
+    with Terminal(SimulatedBoard(verilog, **RATES)) as terminal:
+        opened = partial(os.open, terminal.path, os.O_RDWR | os.O_NOCTTY)
+        user = opened()
+        ask(user, 77, 600)
+        os.close(user)
+        while terminal._users.now or terminal.board.sending:
+            time.sleep(0.01)
+        user = opened()
+        ask(user, 78)
+        assert answers(user, 78) in ([78], [77, 78])
+        ask(user, 79)
+        os.close(opened())  # while one has it open, another may come and go
+        assert answers(user, 79) == [79]
+        os.close(user)
 
 
 def test_faults_of_every_kind_leave_every_word_in_order(board):

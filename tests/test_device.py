@@ -48,7 +48,7 @@ pytestmark = pytest.mark.slow  # the board is built from a whole core
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = {"hidden": 8, "heads": 2, "ffn": 16, "tokens": 6, "classes": 3, "pixels": 4}
-SHORT = {"timeout": 3e-4, "stall": 0.02}
+SHORT = {"patience": 3e-4, "timeout": 9 * 3e-4, "stall": 0.02}
 """Seconds of simulated time."""
 
 

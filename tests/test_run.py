@@ -4,9 +4,11 @@
 import fcntl
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import tty
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +19,10 @@ from gen.atomic import output_folder
 from gen.cli.app import run
 from gen.cli.common import fitted
 from gen.emit.manifest import open_design, write_design
+from gen.link.device import BAUD, Device
+from gen.link.errors import NoAnswer
 from gen.link.simulated import simulated_board
+from gen.link.transport import SerialTransport
 from gen.model.checkpoint import read_checkpoint
 from gen.model.quantize import integer_inputs, quantise
 from gen.model.randommodel import random_model, random_rows
@@ -75,6 +80,55 @@ def test_ports_that_are_absent_or_none(workshop, tmp_path, capsys):
         words = refused(capsys, "run", workshop / "a", "--port", "sim", "--self-test", *option)
         assert "there are no results for -o or --compare; give --input" in words
     assert "Missing option '--port'" in refused(capsys, *command)
+
+
+@pytest.fixture
+def dead(monkeypatch):
+    """A port that never answers, and whose clock jumps over what is waited for; :meth:`read` may give it noise."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    now = [0.0]
+
+    def read(self, seconds):
+        now[0] += seconds
+        return b""
+
+    monkeypatch.setattr(SerialTransport, "read", read)
+    monkeypatch.setattr(SerialTransport, "clock", lambda self: now[0])
+    yield os.ttyname(slave), now
+    os.close(master)
+    os.close(slave)
+
+
+def test_a_port_that_never_answers_is_named_in_time(workshop, dead, capsys):
+    """After 15 s where it may be a simulation, 3 s otherwise, or what --timeout says; from the first second on it is
+    said that there is no answer yet."""
+    port, now = dead
+    command = ["run", str(workshop / "a"), "--port", port, "--self-test"]
+    for options, end in (([], 15), (["--timeout", "40.5"], 40.5), (["--timeout", "2"], 2)):
+        start = now[0]
+        assert run(command + options) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert end <= now[0] - start < end + 0.1
+        assert f"{port}: no answer yet; given up after {end} s" in lines
+        assert f"no answer to HELLO in {-(-end // 10):.0f} tries and {end} s; check cable" in lines[-1]
+    with pytest.raises(NoAnswer, match="in 12 tries and 3 s"):
+        Device(SerialTransport(port, BAUD))
+    assert "'--timeout'" in refused(capsys, *command, "--timeout", 0)
+
+
+def test_a_port_that_sends_random_bytes_is_named_in_time(workshop, dead, capsys, monkeypatch):
+    port, now = dead
+    draw = random.Random(1)
+
+    def noise(self, seconds):
+        now[0] += min(seconds, 0.05)
+        return draw.randbytes(500)
+
+    monkeypatch.setattr(SerialTransport, "read", noise)
+    line = refused(capsys, "run", workshop / "a", "--port", port, "--self-test")
+    assert 15 <= now[0] < 15.1
+    assert "bytes that are no answer to HELLO in 2 tries and 15 s; check cable, power, --baud" in line
 
 
 @pytest.mark.slow

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ from gen.errors import InputError
 from gen.link.device import BAUD, Device
 from gen.link.simulated import simulated_board
 from gen.link.transport import MOST_BAUD
+from gen.text import one_line
 from sim.board.terminal import Terminal
 from sim.reference import forward
 
@@ -43,6 +45,8 @@ from sim.reference import forward
 @click.option("--reload", is_flag=True, help="Load the model even if the board says that it holds it.")
 @click.option("--baud", type=click.IntRange(1, MOST_BAUD), default=BAUD, show_default=True,
               help="As the bitstream was built.")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(0.1, 3600), metavar="SECONDS",
+              help="Give the board up after so long without an answer.  [default: 3; 15 if simulated]")  # fmt: skip
 @output_option
 @force_option
 @json_option
@@ -56,6 +60,7 @@ def command(
     self_test: bool,
     reload: bool,
     baud: int,
+    timeout: float | None,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -76,18 +81,19 @@ def command(
     if input_path is not None:
         inputs = read_inputs(design, input_path, checkpoint, limit=limit, output=output)
 
-    with _device(design, port, baud) as device:
+    waiting = _Waiting("the simulated board" if port == "sim" else port)
+    with _device(design, port, baud, timeout, waiting) as device:
         identity = device.identity
-        with step("loading the model") as tell:
-            loaded = device.load(design, progress=_bytes(tell), force=reload)
+        with step("loading the model") as waiting.tell:
+            loaded = device.load(design, progress=_bytes(waiting.tell), force=reload)
         tested = 0
         if self_test:
-            with step("testing link and core") as tell:
+            with step("testing link and core") as waiting.tell:
                 tested = device.self_test(design)
         outputs = []
         if inputs:
-            with step("running") as tell:
-                outputs = device.run_all(inputs, progress=lambda done, total: tell(
+            with step("running") as waiting.tell:
+                outputs = device.run_all(inputs, progress=lambda done, total: waiting.tell(
                     f"{done}/{total} results", done=done, total=total))  # fmt: skip
         measured, counters = device.measured if inputs else None, device.counters()
 
@@ -154,17 +160,31 @@ def command(
         raise CheckFailed(f"input {wrong[0]}: the board and the golden model disagree; run --self-test, then --reload")
 
 
+class _Waiting:
+    """Says, from the first second on, that the board's answer is being waited for: in the step that is under way, and
+    where that shows nothing, once."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.tell: Tell = lambda *_, **__: None
+
+    def __call__(self, seconds: float, end: float) -> None:
+        self.tell(f"no answer for {seconds:.0f} s; given up after {end:.3g}")
+        if seconds < 2 and not sys.stderr.isatty():
+            print(one_line(f"{self.name}: no answer yet; given up after {end:.3g} s"), file=sys.stderr, flush=True)
+
+
 @contextmanager
-def _device(design: Design, port: str, baud: int) -> Iterator[Device]:
+def _device(design: Design, port: str, baud: int, timeout: float | None, waiting: _Waiting) -> Iterator[Device]:
     """The board at ``port``, or a simulated one that lives as long as it is used."""
-    if port != "sim":
-        with Device(port, baud) as device:
-            yield device
-        return
-    with step("building the simulated board") as tell:
-        board = simulated_board(design, building=tell)
-    with Terminal(board) as terminal, Device(terminal.path, board.baud) as device:
-        yield device
+    with ExitStack() as open_:
+        if port == "sim":
+            with step("building the simulated board") as tell:
+                board = simulated_board(design, building=tell)
+            port, baud = open_.enter_context(Terminal(board)).path, board.baud
+        with step(f"connecting to {waiting.name}") as waiting.tell:
+            device = Device(port, baud, timeout=timeout, waiting=waiting)
+        yield open_.enter_context(device)
 
 
 def _bytes(tell: Tell):

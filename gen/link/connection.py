@@ -4,17 +4,25 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Sequence
+
+from amaranth.lib import data
 
 from gen.link.errors import LinkError, NoAnswer, NotABoard, Refused
 from gen.link.frames import Decoder, Frame, encode, pack, unpack
 from gen.link.transport import Transport
 from hw.link.protocol import MAX_PAYLOAD, VERSION, Command, Hello, Pull, Pushed, Read, Status, WordWrite
 
-__all__ = ["Busy", "Connection", "SessionLost"]
+__all__ = ["Busy", "Connection", "SessionLost", "Waiting"]
+
+Waiting = Callable[[float, float], None]
+"""Told how many seconds an answer has been waited for, and after how many it is given up."""
 
 _WORD = 8  # bytes of a stream word
 _REGISTER = 4
 _FRAME = 32  # bytes of a frame besides its payload, generously
+_FLASH = "flash it with this version"
+_TOLD = 1.0  # seconds between two calls of Waiting
 
 
 class SessionLost(LinkError):
@@ -35,10 +43,14 @@ class Connection:
         Of the port, for messages.
     baud : int
         By which the time that frames take is reckoned.
+    patience : float
+        Seconds beyond that, after which a request without answer is sent again.
     timeout : float
-        Seconds that an answer may take beyond that.
-    retries : int
-        Repetitions of a request that is not answered.
+        Seconds after which it is given up.
+    slowest : float
+        It is not given up before this many times the time of its payloads: more where the line may be slower than baud.
+    waiting : callable
+        See :data:`Waiting`; called once a second from the first second on.
 
     Attributes
     ----------
@@ -48,9 +60,20 @@ class Connection:
         Bytes each way, and requests sent again.
     """
 
-    def __init__(self, transport: Transport, *, name: str, baud: int, timeout: float, retries: int):
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        name: str,
+        baud: int,
+        patience: float,
+        timeout: float,
+        slowest: float = 4.0,
+        waiting: Waiting | None = None,
+    ):
         self.transport, self.name = transport, name
-        self._baud, self._timeout, self._retries = baud, timeout, retries
+        self._baud, self._patience, self._timeout, self._slowest = baud, patience, timeout, slowest
+        self._waiting, self._told = waiting, 0.0
         self._session = self._sequence = 0
         self._decoder = Decoder()
         self.hello: dict[str, int] = {}
@@ -64,25 +87,28 @@ class Connection:
         NoAnswer
             If the board does not answer.
         NotABoard
-            If it speaks another version.
+            If it speaks another version, or what it says makes no sense.
         """
         self.transport.discard()
         self._decoder = Decoder()
         self._session, self._sequence = 1 + secrets.randbelow(0xFFFF), 0xFF
-        self.hello = unpack(Hello, self._request(Command.HELLO, b"", 16))
+        hello = unpack(Hello, self._request(Command.HELLO, b"", [_bytes(Hello)]))
+        least = {"max_payload": MAX_PAYLOAD, "input_words": MAX_PAYLOAD // _WORD, "result_words": 1, "clock_hz": 1,
+                 "baud": 1}  # fmt: skip
+        for field, value in least.items():
+            if hello[field] < value:
+                self._session = 0
+                raise NotABoard(f"{self.name}: says that its {field} is {hello[field]}, and no board's is; {_FLASH}")
+        self.hello = hello
 
     def read(self, first: int, count: int) -> list[int]:
         """``count`` registers from word index ``first`` on."""
-        raw = self._request(Command.READ, pack(Read, first=first, count=count), _REGISTER * count)
-        if len(raw) != _REGISTER * count:
-            raise NotABoard(
-                f"{self.name}: answered {len(raw)} bytes for {count} registers; flash a board of this version"
-            )
+        raw = self._request(Command.READ, pack(Read, first=first, count=count), [_REGISTER * count])
         return [int.from_bytes(raw[i : i + _REGISTER], "little") for i in range(0, len(raw), _REGISTER)]
 
     def write(self, *writes: tuple[int, int]) -> None:
         """Registers by word index, in this order."""
-        self._request(Command.WRITE, b"".join(pack(WordWrite, register=r, value=v) for r, v in writes), 0)
+        self._request(Command.WRITE, b"".join(pack(WordWrite, register=r, value=v) for r, v in writes), [0])
 
     def push(self, data: bytes) -> int:
         """Input words, at most MAX_PAYLOAD bytes; returns the words that still have room.
@@ -92,59 +118,73 @@ class Connection:
         Busy
             If not all have room.
         """
-        return unpack(Pushed, self._request(Command.PUSH, data, 2))["room"]
+        return unpack(Pushed, self._request(Command.PUSH, data, [_bytes(Pushed)]))["room"]
 
     def pull(self, words: int) -> bytes:
         """Up to ``words`` result words, as many as are there and a payload takes."""
         words = min(words, MAX_PAYLOAD // _WORD)
-        return self._request(Command.PULL, pack(Pull, words=words), _WORD * words)
+        return self._request(Command.PULL, pack(Pull, words=words), range(0, _WORD * words + 1, _WORD))
 
     def echo(self, data: bytes) -> bytes:
         """What the board makes of ``data``, which should be the same."""
-        return self._request(Command.ECHO, data, len(data))
+        return self._request(Command.ECHO, data, [len(data)])
 
-    def _request(self, command: Command, payload: bytes, answer_bytes: int) -> bytes:
+    def _request(self, command: Command, payload: bytes, lengths: Sequence[int]) -> bytes:
+        """The payload of the answer, of one of ``lengths``, the longest last."""
         session, self._session = self._session, 0  # whatever ends this request unanswered ends the session
         if not session:
             raise SessionLost(f"{self.name}: the session with the board has ended; run again")
         sequence = (self._sequence + 1) & 0xFF
         request = Frame(session=session, sequence=sequence, command=command.value, payload=payload)
         line = encode(request)
-        patience = self._timeout + 10 * (2 * len(line) + 2 * answer_bytes + 2 * _FRAME) / self._baud
-        for attempt in range(self._retries + 1):
-            self.repeated += attempt > 0
+        frames_take = 10 * (2 * len(line) + 2 * lengths[-1] + 2 * _FRAME) / self._baud
+        start, self._told = self.transport.clock(), 0.0
+        tries, received = 0, self.received
+        end = start + max(self._timeout, self._slowest * 10 * (len(payload) + lengths[-1]) / self._baud)
+        while (now := self.transport.clock()) < end or not tries:
+            self.repeated += tries > 0
+            tries += 1
             self.transport.write(line)
             self.sent += len(line)
-            answer = self._answer(request, patience)
+            answer = self._answer(request, start, min(now + self._patience + frames_take, end), end)
             if answer is not None:
-                return self._judge(answer)
+                return self._judge(answer, lengths)
+        stray = self.received - received
+        came = f"only {stray} bytes that are no answer" if stray else "no answer"
         raise NoAnswer(
-            f"{self.name}: no answer to {command.name} in {self._retries + 1} tries of {patience:.2g} s; check cable, "
-            "power, --baud and that the board's bitstream is an rtlformer one"
+            f"{self.name}: {came} to {command.name} in {tries} tries and {end - start:.3g} s; check cable, power, "
+            "--baud and that the board's bitstream is an rtlformer one"
         )
 
-    def _answer(self, request: Frame, patience: float) -> Frame | None:
-        wanted = (request.session, request.sequence, request.command)
-        deadline = self.transport.clock() + patience
-        while (left := deadline - self.transport.clock()) > 0:
-            raw = self.transport.read(left)
+    def _answer(self, request: Frame, start: float, deadline: float, end: float) -> Frame | None:
+        wanted, clock = (request.session, request.sequence, request.command), self.transport.clock
+        while (left := deadline - clock()) > 0:
+            raw = self.transport.read(min(left, _TOLD))
             self.received += len(raw)
             for frame in self._decoder.feed(raw):
                 if (frame.session, frame.sequence, frame.command) == wanted:
                     return frame
+            if self._waiting and (waited := clock() - start) >= self._told + _TOLD:
+                self._told = waited // _TOLD * _TOLD
+                self._waiting(waited, end - start)
         return None
 
-    def _judge(self, answer: Frame) -> bytes:
+    def _judge(self, answer: Frame, lengths: Sequence[int]) -> bytes:
         if answer.status in (Status.NO_SESSION.value, Status.BAD_SEQUENCE.value):
             raise SessionLost(f"{self.name}: the board has been reset, or another program has taken it over; run again")
         if answer.status == Status.BAD_VERSION.value:
             raise NotABoard(
-                f"{self.name}: the board speaks protocol version {answer.version}, this is version {VERSION}; "
-                "flash it with this version"
+                f"{self.name}: the board speaks protocol version {answer.version}, this is version {VERSION}; {_FLASH}"
             )
+        if len(answer.payload) not in (lengths if answer.status == Status.OK.value else [0]):
+            raise NotABoard(f"{self.name}: answers, but no board answers like this ({answer}); {_FLASH}")
         self._session, self._sequence = answer.session, answer.sequence
         if answer.status == Status.BUSY.value:
             raise Busy(f"{self.name}: the board has no room for a request now; run again")
         if answer.status != Status.OK.value:
-            raise Refused(f"{self.name}: the board refused a request ({answer}); flash it with this version")
+            raise Refused(f"{self.name}: the board refused a request ({answer}); {_FLASH}")
         return answer.payload
+
+
+def _bytes(struct: type[data.Struct]) -> int:
+    return data.Layout.cast(struct).size // 8

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -22,8 +23,8 @@ import numpy.typing as npt
 from gen.emit.manifest import Design, open_design
 from gen.emit.verilog import model_hash
 from gen.errors import InputError
-from gen.link.connection import Connection, SessionLost
-from gen.link.errors import BoardReset, CoreStalled, SelfTestFailed, WrongBoard
+from gen.link.connection import Connection, SessionLost, Waiting
+from gen.link.errors import BoardReset, CoreStalled, NotABoard, SelfTestFailed, WrongBoard
 from gen.link.identity import Identity, Measured, identify
 from gen.link.transport import SerialTransport, Transport
 from gen.model.randommodel import random_rows
@@ -39,7 +40,21 @@ BAUD = 3_000_000
 """Unless a board says otherwise."""
 
 _RESTARTS = 3  # of a run or load that resets interrupt
-_TIMEOUT, _TIMEOUT_SIMULATED = 0.25, 10.0
+_SAME_READS = 8  # of a counter, until two agree
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """How fast a kind of board is."""
+
+    patience: float  # seconds, see Connection
+    timeout: float
+    slowest: float
+    stall: float  # seconds in which a core that works does something
+
+
+_REAL = _Pace(patience=0.25, timeout=3.0, slowest=4.0, stall=5.0)
+_SIMULATED = _Pace(patience=10.0, timeout=15.0, slowest=1e4, stall=200.0)  # a thousandth of a board's speed, perhaps
 _ECHOES = 4  # of a self-test
 
 Progress = Callable[[int, int], None]
@@ -57,12 +72,15 @@ class Device:
         A serial port, or what carries the bytes instead.
     baud : int
     timeout : float
-        Seconds that an answer may take beyond the time of its bytes: 0.25 unless given, and 10 behind a
-        pseudo-terminal, where only simulations are.
-    retries : int
-        Repetitions of a request that is not answered.
+        Seconds after which a board that does not answer is given up: 3 unless given, and 15 behind a pseudo-terminal,
+        where only simulations are. Long frames have more, by the time that they take.
+    patience : float
+        Seconds beyond the time of its bytes, after which a request without answer is sent again: 0.25 unless given,
+        and 10 behind a pseudo-terminal.
     stall : float
-        Seconds after which a core that does nothing has stalled: 20 timeouts unless given.
+        Seconds after which a core that does nothing has stalled: 5 unless given, and 200 behind a pseudo-terminal.
+    waiting : callable
+        Told, once a second, how many seconds an answer has been waited for, and after how many it is given up.
 
     Attributes
     ----------
@@ -79,16 +97,24 @@ class Device:
         baud: int = BAUD,
         *,
         timeout: float | None = None,
-        retries: int = 8,
+        patience: float | None = None,
         stall: float | None = None,
+        waiting: Waiting | None = None,
     ):
         self.name = port if isinstance(port, str) else type(port).__name__
         self._transport = SerialTransport(port, baud) if isinstance(port, str) else port
         self.simulated = _is_pseudo_terminal(port)
-        if timeout is None:
-            timeout = _TIMEOUT_SIMULATED if self.simulated else _TIMEOUT
-        self._link = Connection(self._transport, name=self.name, baud=baud, timeout=timeout, retries=retries)
-        self._stall = 20 * timeout if stall is None else stall
+        pace = _SIMULATED if self.simulated else _REAL
+        self._link = Connection(
+            self._transport,
+            name=self.name,
+            baud=baud,
+            patience=pace.patience if patience is None else patience,
+            timeout=pace.timeout if timeout is None else timeout,
+            slowest=pace.slowest,
+            waiting=waiting,
+        )
+        self._stall = pace.stall if stall is None else stall
         self._image: Image | None = None
         self._room = 0  # words that the input buffer takes at least
         self.measured: Measured | None = None
@@ -262,11 +288,14 @@ class Device:
     def _counters(self) -> dict[str, int]:
         regs = [reg for reg in REGISTERS if reg.name in _COUNTERS or reg.name.startswith("BUSY_")]
         first, last = regs[0].index, regs[-1].index
-        high, values = None, {"CYCLES_HI": -1}
-        while high != values["CYCLES_HI"]:  # high, low, high: no carry in between
+        for _ in range(_SAME_READS):  # high, low, high: no carry in between
             high = self._link.read(register("CYCLES_HI").index, 1)[0]
             read = self._link.read(first, last - first + 1)
             values = dict(zip((reg.name for reg in REGISTERS[first:]), read, strict=False))
+            if values["CYCLES_HI"] == high:
+                break
+        else:
+            raise NotABoard(f"{self.name}: its cycle counter counts like no board's; flash it with this version")
         cycles = values.pop("CYCLES_HI") << 32 | values.pop("CYCLES_LO")
         return {**values, "CYCLES": cycles}
 

@@ -103,6 +103,10 @@ class SimulatedBoard(Native):
         words = (ctypes.c_uint16 * len(data))(*data)
         self._c.board_send(self._handle, words, len(data))
 
+    def drop(self) -> None:
+        """Forget what is queued for the board and what has come from it; a byte under way goes on."""
+        self._c.board_drop(self._handle)
+
     def run(self, cycles: int, *, until: int = 1 << 62) -> None:
         """Let clock cycles pass, fewer if ``until`` bytes have come from the board that were not received yet."""
         self._c.board_run(self._handle, cycles, until)
@@ -152,6 +156,7 @@ def _load(path: Path) -> ctypes.CDLL:
             "state": (ctypes.POINTER(_State), []),
             "reset": (None, [size]),
             "send": (None, [buffer, size]),
+            "drop": (None, []),
             "run": (None, [size, size]),
             "take": (None, [buffer, size]),
         },

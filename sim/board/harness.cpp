@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The clock loop of the simulated board: a serial line, bit by bit, on the pins rx and tx. Compiled together with the
-// verilated model; sim/board/library.py calls the functions below.
+// verilated model; sim/board/__init__.py calls the functions below.
 #include <algorithm>
 #include <cstdint>
 #include <deque>
@@ -69,7 +69,7 @@ struct Receiver {
 
 }  // namespace
 
-struct State {  // mirrored in sim/board/library.py
+struct State {  // mirrored in sim/board/__init__.py
     uint64_t cycle;     // clock cycles since the beginning
     uint64_t sending;   // bytes to the board not yet begun
     uint64_t received;  // bytes from the board not yet taken
@@ -130,6 +130,13 @@ API void board_reset(Board* board, uint64_t cycles) { board->reset(cycles); }
 
 API void board_send(Board* board, const uint16_t* bytes, uint64_t count) {
     board->to_board.queue.insert(board->to_board.queue.end(), bytes, bytes + count);
+    board->tell();
+}
+
+// Forget what either line has queued; a byte under way goes on.
+API void board_drop(Board* board) {
+    board->to_board.queue.clear();
+    board->from_board.queue.clear();
     board->tell();
 }
 

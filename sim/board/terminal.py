@@ -4,10 +4,12 @@
 import os
 import pty
 import select
+import termios
 import threading
 import tty
 
 from sim.board import SimulatedBoard
+from sim.board.users import Users
 
 __all__ = ["Terminal"]
 
@@ -20,7 +22,8 @@ _BACKLOG = 1 << 16  # bytes for a reader that does not read; more are lost, as o
 class Terminal:
     """Runs a board, in a thread of its own, and passes bytes both ways until it is closed.
 
-    The baud rate that programs set means nothing: time is the simulated clock's. Programs may come and go.
+    The baud rate that programs set means nothing: time is the simulated clock's. Programs may come and go: when the
+    last one has closed the terminal, what it asked and was not answered yet is dropped.
 
     Attributes
     ----------
@@ -34,6 +37,7 @@ class Terminal:
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
         self.path = os.ttyname(self._slave)
+        self._users = Users(self.path)
         self._wake, self._waker = os.pipe()
         self._reset = threading.Event()
         self._error: Exception | None = None
@@ -44,6 +48,7 @@ class Terminal:
         """Stop, and switch the board off."""
         os.write(self._waker, b"x")
         self._ended.wait()
+        self._users.close()
         for descriptor in (self._master, self._slave, self._wake, self._waker):
             os.close(descriptor)
 
@@ -76,14 +81,19 @@ class Terminal:
         board, backlog = self.board, b""
         while True:
             resting = board.quiet > _REST and not backlog
-            ready, _, _ = select.select([self._master, self._wake], [], [], _REST_S if resting else 0)
+            ready, _, _ = select.select([self._master, self._wake, self._users], [], [], _REST_S if resting else 0)
             if self._wake in ready:
                 return
             if self._reset.is_set():
                 self._reset.clear()
                 board.reset()
-            if self._master in ready:
-                board.send(os.read(self._master, 4096))
+            asked = self._take() if self._master in ready else b""
+            if self._users.have_all_gone():
+                backlog = b""
+                board.drop()
+                termios.tcflush(self._slave, termios.TCIFLUSH)  # answers that nobody has read
+            if self._users.now:  # otherwise who asked is gone
+                board.send(asked)
             board.run(_SLICE)
             backlog = (backlog + board.receive())[:_BACKLOG]
             if backlog:
@@ -91,3 +101,12 @@ class Terminal:
                     backlog = backlog[os.write(self._master, backlog) :]
                 except BlockingIOError:
                     pass
+
+    def _take(self) -> bytes:
+        """All that programs have written."""
+        taken = b""
+        while True:
+            try:
+                taken += os.read(self._master, 1 << 16)
+            except BlockingIOError:
+                return taken
