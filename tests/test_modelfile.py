@@ -180,7 +180,7 @@ NONSENSE = [
     (lambda s, t: s.update(layers=[s["layers"]]), ("layers.0 must be an object, not a list",)),
     (lambda s, t: drop(s["layers"][0]["norm1"], "gamma8", t), ("layers.0.norm1 lacks gamma8",)),
     (lambda s, t: s["layers"][0]["norm1"].update(eps=0), ("norm1.eps must lie in 1..",)),
-    (lambda s, t: drop(s["layers"][0]["ffn"]["activation"], "bank", t), ("table and bank",)),
+    (lambda s, t: drop(s["layers"][0]["ffn"]["activation"], "bank", t), ("of kind table must have tables",)),
     (lambda s, t: s["classifier"].pop("bias"), ("classifier lacks field 'bias'",)),
     (lambda s, t: s["classifier"].update(bias={"tensor": "x"}), ("classifier.bias must be of type ndarray",)),
     (lambda s, t: t.update({"classifier.mult": t["classifier.mult"][:2]}), ("classifier.mult must be of shape [4]",)),
