@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tools that write a bitstream to a board. Whatever goes wrong with them is the user's to put right: InputError."""
+"""The tools that write a bitstream to a board. What goes wrong before it is written is the user's to put right."""
 
 from __future__ import annotations
 
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import zlib
@@ -14,11 +15,15 @@ from pathlib import Path
 
 from gen.errors import InputError
 
-__all__ = ["DfuUtil", "OpenFpgaLoader", "Programmer", "dfu_suffix"]
+__all__ = ["DfuUtil", "OpenFpgaLoader", "Programmer", "ToolCrashed", "dfu_suffix"]
 
 _LIST_S = 60
 _WRITE_S = 600
 _FAILED = re.compile(r"\b(fail(s|ed|ure)?|(?<!no )error)\b", re.IGNORECASE)
+
+
+class ToolCrashed(RuntimeError):
+    """The tool said that all is written, and then did not end as it should: the board may well be in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,8 @@ class Programmer(ABC):
         ------
         InputError
             If the tool fails, or does not say that it is done.
+        ToolCrashed
+            If it fails when it has said so.
         """
 
     def choose(self, device: str | None) -> str:
@@ -83,6 +90,13 @@ class Programmer(ABC):
 
     def _run(self, arguments: list[str], timeout: float) -> str:
         """What the tool printed."""
+        said, end = self._call(arguments, timeout)
+        if end:
+            raise self._failed(end, _last_line(said))
+        return said
+
+    def _call(self, arguments: list[str], timeout: float) -> tuple[str, str]:
+        """What the tool printed, and how it ended, in words, if not well."""
         if shutil.which(self.tool) is None:
             raise InputError(f"{self.tool}: not installed; {self.install}")
         try:
@@ -94,27 +108,31 @@ class Programmer(ABC):
                 timeout=timeout,
                 check=False,
             )
-        except subprocess.TimeoutExpired:
-            raise InputError(f"{self.tool}: no end after {timeout:g} s; plug the board in anew and try again") from None
+            printed, end = result.stdout, _end(result.returncode)
+        except subprocess.TimeoutExpired as error:
+            printed, end = error.stdout or b"", f"no end after {timeout:g} s"
         except OSError as error:
             raise InputError(f"{self.tool}: does not start ({error.strerror}); {self.install}") from None
-        said = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", result.stdout.decode(errors="replace")).replace("\r", "\n")
-        if result.returncode != 0:
-            raise InputError(
-                f"{self.tool}: stopped with status {result.returncode} ({_last_line(said)}); check cable and "
-                f"permissions (udev rules), plug the board in anew and try again"
-            )
-        return said
+        return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", printed.decode(errors="replace")).replace("\r", "\n"), end
 
-    def _write(self, arguments: list[str]) -> None:
-        """Run the tool, which must say that it is done, and of nothing that it failed."""
-        said = self._run(arguments, _WRITE_S)
-        failed = [line.strip() for line in said.splitlines() if _FAILED.search(line)]
-        if failed or "done" not in said.lower():
+    def _failed(self, end: str, reason: str) -> InputError:
+        return InputError(
+            f"{self.tool}: {end} ({reason}); check cable and permissions (udev rules), plug the board in anew and try "
+            "again"
+        )
+
+    def _write(self, arguments: list[str], done: str) -> None:
+        """Run the tool, which must say that it is done, as regular expression ``done`` has it, and of nothing that it
+        failed."""
+        said, end = self._call(arguments, _WRITE_S)
+        finished = re.search(done, said, re.MULTILINE | re.DOTALL | re.IGNORECASE)
+        before = said[: finished.end()] if finished and end else said  # what a tool that crashes says is no verdict
+        failed = [line.strip() for line in before.splitlines() if _FAILED.search(line)]
+        if failed or not finished:
             reason = failed[0][:200] if failed else _last_line(said)
-            raise InputError(
-                f"{self.tool}: ended without saying that it was done ({reason}); plug the board in anew and try again"
-            )
+            raise self._failed(end or "ended without saying that it was done", reason)
+        if end:
+            raise ToolCrashed(f"{self.tool}: said that it was done, and then: {end} ({_last_line(said)})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +162,9 @@ class OpenFpgaLoader(Programmer):
             )
 
     def write(self, bitstream: Path, device: str, *, permanent: bool) -> None:
-        arguments = ["--board", self.board, "--busdev-num", device, "--write-flash" if permanent else "--write-sram"]
-        self._write([*arguments, str(bitstream)])
+        arguments = ["--board", self.board, "--busdev-num", device]
+        arguments += ["--write-flash", "--verify"] if permanent else ["--write-sram"]
+        self._write([*arguments, str(bitstream)], done=r"^Verifying.*^Done$" if permanent else "^Done$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +188,7 @@ class DfuUtil(Programmer):
             data = bitstream.read_bytes()
             file.write_bytes(data + dfu_suffix(data, vendor, product))
             arguments = ["--device", self.vendor_product, "--path", device, "--alt", "0", "--download", str(file)]
-            self._write(arguments)
+            self._write(arguments, done="^Download done")
         finally:
             file.unlink(missing_ok=True)
 
@@ -181,6 +200,14 @@ def dfu_suffix(data: bytes, vendor: int, product: int) -> bytes:
     """The 16 bytes that end a DFU file (USB DFU 1.1, appendix B): identity, signature and CRC."""
     suffix = struct.pack("<HHHH3sB", 0xFFFF, product, vendor, 0x0100, b"UFD", 16)
     return suffix + struct.pack("<I", zlib.crc32(data + suffix) ^ 0xFFFFFFFF)
+
+
+def _end(status: int) -> str:
+    """How a process ended, by its exit status or a shell's; nothing if well."""
+    number = -status if status < 0 else status - 128
+    if number in set(signal.Signals):
+        return f"crashed with {signal.Signals(number).name}"
+    return f"stopped with status {status}" if status else ""
 
 
 def _last_line(said: str) -> str:

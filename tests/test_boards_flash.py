@@ -25,6 +25,10 @@ OTHER = "001 007    0x0403:0x6015 ft231X          FER-RADIONA-EMARD D00085      
 STRANGER = "001 002    0x0403:0x6010 FTDI2232        Digilent     none                 none"
 TABLE = "Bus device vid:pid       probe type      manufacturer serial               product"
 CRAB = 'Found DFU: [1209:5af0] ver=0101, devnum=9, cfg=1, intf=0, path="{}", alt={}, name="0x00080000", serial="x"'
+WRITES = r"""case "$*" in
+*--verify*) printf 'Writing: [==] 100.00%%\nDone\nVerifying write (May take time)\n\rRead flash: [] 100%%\n' ;;
+*) printf 'SRAM erase: DONE\nLoading: [==] 100%%' ;;
+esac; printf '\r\n\033[32mDone\033[0m\nDisable configuration: DONE\n'"""
 BITSTREAM = b"\xff\x00bitstream"
 
 
@@ -91,9 +95,7 @@ def lines(*text: str) -> str:
 
 
 def test_ulx3s(tools, built, capsys: pytest.CaptureFixture):
-    log = tools(
-        "openFPGALoader", lines(TABLE, STRANGER, ONE), "printf 'Loading: [==] 100%%\\r\\n\\033[32mDone\\033[0m\\n'"
-    )
+    log = tools("openFPGALoader", lines(TABLE, STRANGER, ONE), WRITES)
     folder = built("ulx3s-85f")
     assert run(["flash", str(folder)]) == 0
     assert "until power-off" in capsys.readouterr().out
@@ -102,7 +104,8 @@ def test_ulx3s(tools, built, capsys: pytest.CaptureFixture):
     assert run(["flash", str(folder), "--permanent", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["permanent"] and said["device"] == "001:004" and said["board"] == "ulx3s-85f"
-    assert "--write-flash" in log.read_text()
+    written = f"--board ulx3s --busdev-num 001:004 --write-flash --verify {folder / 'board.bit'}"
+    assert log.read_text().splitlines()[-1] == written
 
 
 def test_one_of_several(tools, built, refused):
@@ -193,6 +196,49 @@ def test_programmer_that_does_not_say_that_it_is_done(tools, built, refused, wri
     refused(built("ulx3s-85f"), words=("without saying that it was done", words))
 
 
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ("echo 'double free or corruption (out)'; kill -ABRT $$", "crashed with SIGABRT (double free or corruption"),
+        ("kill -SEGV $$", "crashed with SIGSEGV (Disable configuration: DONE)"),
+        ("echo 'Segmentation fault: error 4'; exit 139", "crashed with SIGSEGV (Segmentation fault: error 4)"),
+        ("exit 3", "stopped with status 3 (Disable"),
+        ("exec sleep 30", "no end after 0.5 s (Disable"),
+    ],
+)
+@pytest.mark.parametrize("permanent", [False, True])
+def test_programmer_that_crashes_when_it_is_done(
+    tools, built, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, end: str, words: str, permanent: bool
+):
+    """The bitstream is written: status 1, and how to see whether the board works. Where it had not said so yet, 2."""
+    monkeypatch.setattr(programmer, "_WRITE_S", 0.5)
+    folder = built("ulx3s-85f")
+    arguments = ["flash", str(folder), "--json", *(["--permanent"] if permanent else [])]
+    tools("openFPGALoader", lines(TABLE, ONE), f"{WRITES}; {end}")
+    assert run(arguments) == 1
+    captured = capsys.readouterr()
+    line = captured.err.splitlines()[-1]
+    assert line.startswith(f"rtlformer: openFPGALoader: said that it was done, and then: {words}")
+    assert f"check it with 'rtlformer run {folder} --port PORT --self-test'" in line
+    assert words in json.loads(captured.out)["crash"]
+    unfinished = "echo 'Open file DONE'; echo 'Writing: 40%'" if not permanent else "echo 'Writing: 100%'; echo Done"
+    for writing in (f"{unfinished}; {end}", f"echo 'Verify failed'; {WRITES}; {end}"):
+        tools("openFPGALoader", lines(TABLE, ONE), writing)
+        assert run(arguments) == 2
+        assert "said that it was done" not in capsys.readouterr().err
+
+
+def test_dfu_that_crashes_when_it_is_done(tools, built, capsys: pytest.CaptureFixture):
+    writing = lines("Download [==] 100% 11 bytes", "Download done.", "unable to read DFU status after completion")
+    tools("dfu-util", lines(CRAB.format("1-2", 0)), f"{writing}; exit 74")
+    folder = str(built("orangecrab-85f"))
+    assert run(["flash", folder]) == 1
+    assert "stopped with status 74 (unable to read DFU status" in capsys.readouterr().err
+    tools("dfu-util", lines(CRAB.format("1-2", 0)), "echo 'Download 10%'; exit 74")
+    assert run(["flash", folder]) == 2
+    assert "dfu-util: stopped with status 74 (Download 10%); check cable" in capsys.readouterr().err
+
+
 def test_programmer_that_hangs(tools, built, refused, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(programmer, "_WRITE_S", 0.3)
     tools("openFPGALoader", lines(TABLE, ONE), "exec sleep 30")
@@ -229,7 +275,7 @@ def test_folder_that_is_no_build(tools, built, refused, change: Callable[[Path],
 
 
 def test_interrupted_while_writing(tools, built, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     tools("openFPGALoader", lines(TABLE, ONE), "echo Done")
