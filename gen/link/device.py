@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from gen.errors import InputError
 from gen.link.connection import Connection, SessionLost, Waiting
 from gen.link.errors import BoardReset, CoreStalled, NotABoard, SelfTestFailed, WrongBoard
 from gen.link.identity import Identity, Measured, identify
+from gen.link.pace import REAL, SIMULATED, Patience, is_simulated
 from gen.link.transport import SerialTransport, Transport
 from gen.model.randommodel import random_rows
 from gen.program.image import Image
@@ -41,20 +41,6 @@ BAUD = 3_000_000
 
 _RESTARTS = 3  # of a run or load that resets interrupt
 _SAME_READS = 8  # of a counter, until two agree
-
-
-@dataclass(frozen=True)
-class _Pace:
-    """How fast a kind of board is."""
-
-    patience: float  # seconds, see Connection
-    timeout: float
-    slowest: float
-    stall: float  # seconds in which a core that works does something
-
-
-_REAL = _Pace(patience=0.25, timeout=3.0, slowest=4.0, stall=5.0)
-_SIMULATED = _Pace(patience=10.0, timeout=15.0, slowest=1e4, stall=200.0)  # a thousandth of a board's speed, perhaps
 _ECHOES = 4  # of a self-test
 
 Progress = Callable[[int, int], None]
@@ -103,8 +89,8 @@ class Device:
     ):
         self.name = port if isinstance(port, str) else type(port).__name__
         self._transport = SerialTransport(port, baud) if isinstance(port, str) else port
-        self.simulated = _is_pseudo_terminal(port)
-        pace = _SIMULATED if self.simulated else _REAL
+        self.simulated = is_simulated(port)
+        pace = SIMULATED if self.simulated else REAL
         self._link = Connection(
             self._transport,
             name=self.name,
@@ -315,7 +301,7 @@ class Device:
         self._link.write((low, 0), (high, 0))
         self._reset()
         data = np.concatenate(image.load_packets()).astype("<u8").tobytes()
-        pushed, patience = 0, _Patience(self._transport.clock, self._stall)
+        pushed, patience = 0, Patience(self._transport.clock, self._stall)
         while pushed < len(data) or self._link.push(b"") < self._link.hello["input_words"]:  # all is in the memories
             before, pushed = pushed, self._push(data, pushed)
             if progress and pushed > before:
@@ -356,7 +342,7 @@ class Device:
         arrived = bytearray()
         left, room = len(packets), max(1, link.hello["result_words"] // each)
         link.write((register("SEQ_LEN").index, tokens))
-        patience = _Patience(self._transport.clock, self._stall)
+        patience = Patience(self._transport.clock, self._stall)
         while left:
             before, pushed = pushed, self._push(data, pushed)
             moved = pushed > before
@@ -388,20 +374,3 @@ class Device:
 
 
 _COUNTERS = ("FRAMES_DONE", "ACTIVE_CYCLES", "CYCLES_LO", "CYCLES_HI")
-
-
-class _Patience:
-    """Runs out when nothing has moved for some seconds."""
-
-    def __init__(self, clock: Callable[[], float], seconds: float):
-        self._clock, self._seconds, self._end = clock, seconds, clock() + seconds
-
-    def over(self, moved: bool) -> bool:
-        now = self._clock()
-        if moved:
-            self._end = now + self._seconds
-        return now > self._end
-
-
-def _is_pseudo_terminal(port: str | Transport) -> bool:
-    return isinstance(port, str) and str(Path(port).resolve()).startswith("/dev/pts/")
