@@ -14,6 +14,7 @@ from boards.board import Board
 from boards.pll import Pll
 from boards.top import BoardTop, clock_hz
 from gen.emit.verilog import TOP as CORE
+from gen.emit.verilog import verilog_text
 from gen.errors import InputError
 from gen.fpga.nextpnr import Route, prepare, run_seeds
 from gen.fpga.registered import unregistered_cells
@@ -23,7 +24,6 @@ from gen.link.simulated import TOP
 from gen.tools import Job, ToolFailed, run
 from hw.config import CoreConfig
 from hw.link.uart import phase_step
-from hw.verilog import YosysMissing, to_verilog
 from sim.verilate import ports
 
 __all__ = ["BITSTREAM", "TOP", "check_rates", "emit_top", "link", "pack", "route"]
@@ -70,10 +70,7 @@ def emit_top(config: CoreConfig, *, board: Board, pll: Pll, baud: int, model_has
             f"Clock {pll.mhz:.4f} MHz of {pll.input_hz / 1e6:g} MHz, host link {baud} baud.",
         ]
     )
-    try:
-        return to_verilog(top, name=TOP, header=header)
-    except YosysMissing as error:
-        raise InputError(str(error)) from None
+    return verilog_text(top, TOP, header)
 
 
 def link(folder: Path, top_verilog: str, core_verilog: str, *, board: Board, progress: Progress = None) -> Cells:

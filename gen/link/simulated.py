@@ -7,11 +7,9 @@ from collections.abc import Callable
 
 from gen.emit.built import BOARD_VERILOG, Built, is_built, open_built
 from gen.emit.manifest import Design
-from gen.emit.verilog import model_hash
-from gen.errors import InputError
+from gen.emit.verilog import model_hash, verilog_text
 from gen.link.device import BAUD
 from hw.link.board import BoardCore
-from hw.verilog import YosysMissing, to_verilog
 from sim.board import SimulatedBoard
 from sim.ecp5 import PLL
 from sim.verilate import ports
@@ -38,10 +36,7 @@ def board_verilog(design: Design, *, clock_hz: int = CLOCK_HZ, baud: int = BAUD)
     """
     images = {target: list(words) for target, words in design.image.memories.items()}
     board = BoardCore(design.config, images, model_hash=model_hash(design.image.memories), clock_hz=clock_hz, baud=baud)
-    try:
-        return to_verilog(board, name=TOP)
-    except YosysMissing as error:
-        raise InputError(str(error)) from None
+    return verilog_text(board, TOP)
 
 
 def simulated_board(design: Design, *, building: Callable[[str], None] | None = None) -> SimulatedBoard:
