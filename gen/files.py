@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 from gen.errors import InputError
 
-__all__ = ["destination", "read_bytes", "write_bytes"]
+__all__ = ["check_files", "destination", "read_bytes", "write_bytes"]
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -54,6 +56,24 @@ def destination(path: str | Path, *, folder: bool = False) -> Path:
     if not (stat.S_ISDIR(there) if folder else stat.S_ISREG(there)):
         raise InputError(f"{path}: is {_KINDS.get(stat.S_IFMT(there), 'no regular file')}; choose another name")
     return Path(os.path.realpath(path))
+
+
+def check_files(folder: Path, hashes: Mapping[str, str], way_out: str) -> None:
+    """Check files of ``folder`` against their SHA-256.
+
+    Raises
+    ------
+    InputError
+        If one is missing, altered, or a link out of the folder; the message ends with ``way_out``.
+    """
+    for name, digest in hashes.items():
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path}: missing; {way_out}")
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{path}: leads out of the folder; {way_out}")
+        if sha256(read_bytes(path)).hexdigest() != digest:
+            raise InputError(f"{path}: truncated or altered since it was made; {way_out}")
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

@@ -10,8 +10,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from gen.errors import InputError
+from gen.errors import InputError, brief
 from gen.files import read_bytes
+from gen.jsontext import json_text
+from gen.schema import describe
 
 __all__ = ["SEAL", "canonical", "parse_json", "read_sealed", "seal"]
 
@@ -57,27 +59,33 @@ def canonical(value: Any) -> str:
 
 
 def seal(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """``facts`` with the SHA-256 of their canonical text, for :func:`read_sealed`."""
+    """``facts`` as a file will give them back, with the SHA-256 of their canonical text, for :func:`read_sealed`."""
+    facts = json.loads(json_text(facts))
     return {**facts, SEAL: _digest(facts)}
 
 
-def read_sealed(path: Path, way_out: str) -> dict[str, Any]:
+def read_sealed(path: Path, format: int, way_out: str) -> dict[str, Any]:
     """What :func:`seal` made and a file holds, the hash included.
 
     Raises
     ------
     InputError
-        If the file cannot be read or is not as it was sealed; the message ends with ``way_out``.
+        If the file cannot be read, is of another ``format``, or not as it was sealed; the message ends with
+        ``way_out``.
     """
     data = read_bytes(path)
     try:
         facts = parse_json(data)
         if not isinstance(facts, dict):
             raise ValueError("no JSON object")
+        if (found := describe(facts.get("format"))) != str(format):
+            raise InputError(f"{path}: is of format {found}, this version reads {format}; {way_out}")
         if facts.get(SEAL) != _digest({key: value for key, value in facts.items() if key != SEAL}):
             raise ValueError("its content does not match its hash")
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: truncated or altered ({error}); {way_out}") from None
+        raise InputError(f"{path}: truncated or altered ({brief(error)}); {way_out}") from None
     return facts
 
 

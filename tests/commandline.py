@@ -8,11 +8,23 @@ from pathlib import Path
 
 from gen.atomic import output_folder
 from gen.emit.manifest import write_design
+from gen.jsonfile import SEAL, seal
+from gen.jsontext import json_text
 from gen.model.randommodel import random_model
 from gen.program.compiler import compile_model
 from hw.config import CoreConfig, preset
 
-__all__ = ["CALIBRATION", "DIGITS", "ROOT", "contents", "quantize", "small_model", "stand_in", "write_stand_in"]
+__all__ = [
+    "CALIBRATION",
+    "DIGITS",
+    "ROOT",
+    "contents",
+    "quantize",
+    "reseal",
+    "small_model",
+    "stand_in",
+    "write_stand_in",
+]
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "examples" / "digits"
@@ -41,6 +53,11 @@ def write_stand_in(folder: Path) -> None:
     config = preset("tiny")
     with output_folder(folder) as work:
         write_design(work, small_model(), compile_model(small_model(), config), stand_in(config))
+
+
+def reseal(path: Path, facts: dict) -> None:
+    """Write ``facts`` under a hash made anew."""
+    path.write_text(json_text(seal({name: fact for name, fact in facts.items() if name != SEAL})) + "\n")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from gen.cli.app import run
 from sim import verilate
-from tests.commandline import CALIBRATION, DIGITS, ROOT, contents, quantize, stand_in, write_stand_in
+from tests.commandline import CALIBRATION, DIGITS, ROOT, contents, quantize, reseal, stand_in, write_stand_in
 
 
 @pytest.fixture
@@ -263,11 +264,72 @@ def test_damaged_accelerator(refused, design: Path, tmp_path: Path, name: str, d
 
 
 @pytest.mark.parametrize("change", [{"files": []}, {"files": {"core.v": 3}}, {"top": 5}, {"configuration": 5}])
-def test_manifest_of_another_shape(refused, design: Path, tmp_path: Path, change: dict):
+@pytest.mark.parametrize("sealed", [True, False])
+def test_manifest_of_another_shape(refused, design: Path, tmp_path: Path, change: dict, sealed: bool):
     np.save(tmp_path / "x.npy", np.zeros((4, 8), np.int16))
     path = design / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    facts = json.loads(path.read_text()) | change
+    reseal(path, facts) if sealed else path.write_text(json.dumps(facts))
     refused("simulate", design, "--input", tmp_path / "x.npy", words=("manifest.json", "generate it again"))
+
+
+def rename(facts: dict, old: str, new: str) -> None:
+    facts["files"][new] = facts["files"].pop(old)
+
+
+RESEALED = [
+    (lambda f: f.update(files={}), ("names no core.v",)),
+    (lambda f: f["files"].pop("load.hex"), ("'files' does not follow",)),
+    (lambda f: rename(f, "load.hex", "../load.hex"), ("../load.hex",)),
+    (lambda f: rename(f, "load.hex", "/etc/passwd"), ("/etc/passwd",)),
+    (lambda f: rename(f, "load.hex", "images/../load.hex"), ("images/../load.hex",)),
+    (lambda f: f.update(model_hash="0" * 16), ("'model_hash' does not follow",)),
+    (lambda f: f["memories"]["W"].update(needed=1), ("'memories' does not follow",)),
+    (lambda f: f["interface"]["input"].update(features=9), ("'interface' does not follow",)),
+    (lambda f: f["interface"]["ports"].reverse(), ("'interface' does not follow",)),
+    (lambda f: f["predicted"].update(macs=10**30), ("'predicted' does not follow",)),
+    (lambda f: f["predicted"].update(single_cycles=7), ("'predicted' does not follow",)),
+    (lambda f: f["predicted"].update(interval_cycles=7), ("disagrees with interface.md",)),
+    (lambda f: f["predicted"].update(interval_cycles=True), ("interval_cycles must be an integer",)),
+    (lambda f: f.update(rtlformer="0.0.1"), ("disagrees with interface.md",)),
+    (lambda f: f["tools"].update(amaranth="9"), ("disagrees with interface.md",)),
+    (lambda f: f["tools"].update(another="9"), ("'tools' does not follow",)),
+    (lambda f: f.update(another=0), ("'another' does not follow",)),
+    (lambda f: f["configuration"].update(rows=1), ("its configuration is not that of core.v",)),
+    (lambda f: f.update(wrapper={"kind": "axi"}), ("names no registers.md",)),
+    (lambda f: f.update(format=3), ("is of format 3, this version reads 2",)),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), RESEALED)
+def test_manifest_that_says_something_else(refused, design: Path, tmp_path: Path, change: Callable, words: tuple):
+    """Its hash is right, but it is not what the other files say."""
+    np.save(tmp_path / "x.npy", np.zeros((4, 8), np.int16))
+    facts = json.loads((design / "manifest.json").read_text())
+    change(facts)
+    reseal(design / "manifest.json", facts)
+    refused("simulate", design, "--input", tmp_path / "x.npy", words=("manifest.json", *words, "generate it again"))
+
+
+def test_files_that_say_something_else(refused, design: Path, tmp_path: Path):
+    """Altered, and the manifest with them."""
+    np.save(tmp_path / "x.npy", np.zeros((4, 8), np.int16))
+    before = contents(design)
+    for name in ("load.hex", "images/w.hex", "program.lst", "interface.md"):
+        data = before[name][:-2] + b"?\n"
+        (design / name).write_bytes(data)
+        facts = json.loads(before["manifest.json"])
+        facts["files"][name]["sha256"] = sha256(data).hexdigest()
+        reseal(design / "manifest.json", facts)
+        refused("simulate", design, "--input", tmp_path / "x.npy", words=("manifest.json", f"disagrees with {name}"))
+        (design / name).write_bytes(before[name])
+
+
+def test_link_out_of_the_folder(refused, design: Path, tmp_path: Path):
+    np.save(tmp_path / "x.npy", np.zeros((4, 8), np.int16))
+    (design / "core.v").rename(tmp_path / "core.v")
+    (design / "core.v").symlink_to(tmp_path / "core.v")
+    refused("simulate", design, "--input", tmp_path / "x.npy", words=("core.v", "leads out of the folder"))
 
 
 def test_folder_that_is_no_accelerator(refused, tmp_path: Path):

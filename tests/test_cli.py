@@ -25,6 +25,7 @@ from gen.simulate.activity import Timeline, chrome_trace, picture
 from hw.config import PRESETS, CoreConfig
 from hw.core import BUSY_BITS, USED_BITS
 from sim import reference
+from tests.commandline import reseal
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "examples" / "digits"
@@ -219,7 +220,7 @@ def test_simulate_reports_a_difference(workshop: Path, tmp_path: Path, capsys: p
     (folder / "core.v").write_text(altered)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"]["core.v"]["sha256"] = sha256(altered.encode()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    reseal(folder / "manifest.json", manifest)
     np.save(tmp_path / "x.npy", random_rows(model(), 6))
     assert run(["simulate", str(folder), "--input", str(tmp_path / "x.npy"), "--compare"]) == 1
     captured = capsys.readouterr()

@@ -18,13 +18,17 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from gen import jsonfile
+from gen.emit.manifest import MANIFEST, open_design, write_design
 from gen.errors import InputError
+from gen.jsonfile import SEAL, canonical
 from gen.model import modelfile
 from gen.model.modelfile import content_hash, load_model, save_model
 from gen.model.randommodel import random_model, random_rows
 from gen.program.compiler import compile_model
 from hw.config import preset
 from sim.reference import forward
+from tests.commandline import small_model, stand_in
 from tests.mutations import damaged_bytes, json_text, mutate
 
 CASES = 2000
@@ -127,3 +131,58 @@ def test_model_files(tmp_path: Path, shape: dict):
             assert content_hash(found) == hashed
             usable(found, counts.total() % 5 == 0)
     assert counts["structure", False, False] > 100 and counts["tensors", False, True] > 10, counts
+
+
+# --- folders
+
+
+def resealed(facts: Any) -> str:
+    """The text of changed facts under a hash made anew, as far as there is one."""
+    text = json_text(facts)
+    try:
+        read = json.loads(text)
+        hashed = jsonfile._digest({name: fact for name, fact in read.items() if name != SEAL})
+        return json_text({**facts, SEAL: hashed})
+    except (ValueError, RecursionError, AttributeError):
+        return text
+
+
+def damaged_text(path: Path, data: bytes, random: Random) -> bool:
+    """Damage a sealed file; returns whether its hash was made anew."""
+    if random.random() < 0.15:
+        path.write_bytes(damaged_bytes(data, random))
+        return False
+    changed, again = mutate(json.loads(data), random), random.random() < 0.7
+    path.write_text((resealed if again else json_text)(changed))
+    return again
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same model and configuration there is the same image."""
+    images: dict[tuple, Any] = {}
+
+    def compiled(model: Any, config: Any) -> Any:
+        key = content_hash(model), config
+        if key not in images:
+            images[key] = compile_model(model, config)
+        return images[key]
+
+    monkeypatch.setattr("gen.emit.manifest.compile_model", compiled)
+
+
+@pytest.mark.parametrize("wrapper", [None, "axi"])
+def test_manifests(tmp_path: Path, quick: None, wrapper: str | None):
+    """What a manifest says follows from the other files, or stands in interface.md: no change of it is taken."""
+    random, counts, config = Random(1), Counter(), preset("tiny")
+    write_design(tmp_path, small_model(), compile_model(small_model(), config), stand_in(config), wrapper=wrapper)
+    path = tmp_path / MANIFEST
+    data = path.read_bytes()
+    first = canonical(open_design(tmp_path).manifest)
+    for _ in range(CASES // 2):
+        again = damaged_text(path, data, random)
+        found = outcome(lambda: open_design(tmp_path), str(tmp_path))
+        counts[again, found is not None] += 1
+        if found is not None:
+            assert canonical(found.manifest) == first
+    assert counts[True, False] > 500 and counts[True, True] < 50, counts

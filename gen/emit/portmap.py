@@ -137,8 +137,8 @@ def _input_header(image: Image, tokens: int) -> int:
     return image.input_packet(np.zeros((tokens, image.input.features), np.int64))[0]
 
 
-def markdown(image: Image, verilog: str, wrapper: dict | None = None) -> str:
-    """The same as a page to read; ``wrapper`` as :func:`wrapper_map` returns it."""
+def markdown(image: Image, verilog: str, wrapper: dict | None = None, *, origin: str = "") -> str:
+    """The same as a page to read; ``wrapper`` as :func:`wrapper_map` returns it, ``origin``: a paragraph of its own."""
     facts, c, tokens = port_map(image, verilog), image.config, image.max_tokens
     given, made = facts["input"], facts["output"]
     lo, hi = given["values"]
@@ -146,6 +146,7 @@ def markdown(image: Image, verilog: str, wrapper: dict | None = None) -> str:
         f"# Interface of {TOP} with model {image.name}",
         "",
         f"Array {c.array}, {c.macs} multiply-accumulates a cycle. 64-bit words; the lowest byte comes first.",
+        *(["", origin] if origin else []),
         "",
         "## Ports",
         "",
