@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gen.cli.app import run as command_line
 from gen.emit.verilog import TOP, emit_core
 from gen.errors import InputError
 from gen.fpga.estimate import block_ram, estimate, nearest_smaller, rooms, same_bytes
@@ -251,18 +252,51 @@ def test_block_ram_of_a_memory(words: int, width: int, granularity: int, blocks:
     assert block_ram(words, width, granularity) == blocks
 
 
-@pytest.mark.parametrize(("name", "smaller"), [("edge", True), ("large", True), ("tiny", False)])
-def test_nearest_smaller_configuration_fits(name: str, smaller: bool):
-    """The 45F has 72 multipliers; "tiny" fits it, so its own neighbours do too."""
-    config, target = PRESETS[name], part("lfe5u-45f")
-    fits = all(room.fits for room in rooms(estimate(config), target))
-    assert fits != smaller
-    found = nearest_smaller(config, target, lambda shape: same_bytes(config, shape))
-    if found is not None:
-        assert found.macs < config.macs
-        assert all(room.fits for room in rooms(estimate(found), target))
-        held = [words * lanes * granularity for words, lanes, granularity in memory_shapes(found).values()]
-        assert sum(held) > 0
+def test_nearest_smaller_configuration_fits():
+    """The 45F has 72 multipliers."""
+    config, target = preset("edge"), part("lfe5u-45f")
+    told = []
+    found = nearest_smaller(config, target, lambda shape: same_bytes(config, shape), lambda *state: told.append(state))
+    assert found.fits and found.config.macs < config.macs
+    assert found.rooms == tuple(rooms(estimate(found.config), target))
+    assert told[-1][0] == found.config.array and [number for _, number, _ in told] == list(range(len(told)))
+    assert len(told) <= told[0][2]
+
+
+def test_what_comes_nearest_where_nothing_fits():
+    """The memories of preset large take more block RAM than there is, whatever the array."""
+    config, target = preset("large"), part("lfe5u-45f")
+    tried = []
+
+    def resize(shape: CoreConfig) -> CoreConfig:
+        tried.append(same_bytes(config, shape))
+        return tried[-1]
+
+    found = nearest_smaller(config, target, resize)
+    assert not found.fits and found.scarcest.resource == "block RAM"
+    excess = [max(room.needed / room.available for room in rooms(estimate(each), target)) for each in tried]
+    assert found.config == tried[excess.index(min(excess))]
+    assert nearest_smaller(config, target, lambda shape: None) is None
+
+
+@pytest.mark.parametrize("smallest", [False, True])
+def test_estimate_says_what_came_nearest(capsys: pytest.CaptureFixture, tmp_path: Path, smallest: bool):
+    shape = {"rows": 1, "cols": 2, "depth": 4, "drain_columns": 1, "weight_words": 65536}
+    (tmp_path / "c").write_text(json.dumps({"preset": "large", **shape}))
+    arguments = ["estimate", "--config", str(tmp_path / "c") if smallest else "large", "--part", "lfe5u-45f"]
+    assert command_line(arguments) == 0
+    text = capsys.readouterr().out.splitlines()[-1]
+    assert command_line([*arguments, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["nearest_smaller"] is None
+    if smallest:
+        assert text.startswith("no smaller array goes with") and result["came_nearest"] is None
+        return
+    nearest = result["came_nearest"]
+    block_ram = nearest["needs"]["block RAM"]
+    shape = "x".join(str(nearest["configuration"][name]) for name in ("rows", "cols", "depth"))
+    assert f"what came nearest is {shape}" in text
+    assert f"which needs {block_ram['needed']} block RAM of {block_ram['available']}: take a larger part" in text
 
 
 def test_estimate_grows_with_the_core():

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rich.text import Text
 from gen.cli.common import Finite, config_option, fitted, json_option, load_config, show, step
 from gen.cycles.predict import predict, useful_macs, utilisation
 from gen.errors import InputError
-from gen.fpga.estimate import estimate, nearest_smaller, rooms, same_bytes
+from gen.fpga.estimate import Candidate, Room, estimate, nearest_smaller, rooms, same_bytes
 from gen.fpga.synth import PARTS, part
 from gen.model.modelfile import load_model
 from gen.program.compiler import compile_model, memory_usage
@@ -55,16 +56,24 @@ def command(
         "configuration": asdict(config),
         "part": chosen.name,
         "cells": cells.as_dict(),
-        "needs": {room.resource: {"needed": room.needed, "available": room.available} for room in needs},
+        "needs": _needs(needs),
         "fits": all(room.fits for room in needs),
     }
     if model is not None:
         result |= _cycles(model, config, tokens, mhz)
     smaller = None
     if not result["fits"]:
-        with step("looking for a smaller configuration that fits"):
-            smaller = nearest_smaller(config, chosen, lambda shape: _resized(config, shape, model))
-        result["nearest_smaller"] = asdict(smaller) if smaller else None
+        with step("looking for a smaller configuration that fits") as tell:
+            smaller = nearest_smaller(
+                config,
+                chosen,
+                lambda shape: _resized(config, shape, model),
+                lambda array, done, total: tell(array, done=done, total=total),
+            )
+        fitting = smaller is not None and smaller.fits
+        result["nearest_smaller"] = asdict(smaller.config) if fitting else None
+        result["came_nearest"] = None if smaller is None or fitting else {
+            "configuration": asdict(smaller.config), "needs": _needs(smaller.rooms)}  # fmt: skip
 
     def render(console: Console) -> None:
         console.print(f"{config.array} core, exp {config.exp}, gelu {config.gelu}"
@@ -80,14 +89,27 @@ def command(
         console.print(f"of the LUT sites: {cells.lut4} LUT4, {cells.carry} CCU2C, {cells.lut_ram} TRELLIS_DPR16X4 "
                       "(derived; 'rtlformer synth' measures)")  # fmt: skip
         if not result["fits"]:
-            if smaller is None:
-                console.print(f"no smaller array fits {chosen.name} either: the memories alone are too large, or the "
-                              "part too small")  # fmt: skip
-            else:
-                console.print(f"nearest that fits: {smaller.array}, drain_columns {smaller.drain_columns}, "
-                              f"{smaller.macs} multiply-accumulates (--json prints it whole)")  # fmt: skip
+            _render_smaller(console, smaller, chosen.name)
 
     show(result, as_json, render)
+
+
+def _needs(needs: Iterable[Room]) -> dict:
+    return {room.resource: {"needed": room.needed, "available": room.available} for room in needs}
+
+
+def _render_smaller(console: Console, smaller: Candidate | None, part_name: str) -> None:
+    if smaller is None:
+        console.print(f"no smaller array goes with the model and {part_name}: take a larger part or a smaller model")
+        return
+    config = smaller.config
+    what = f"{config.array}, drain_columns {config.drain_columns}, {config.macs} multiply-accumulates"
+    if smaller.fits:
+        console.print(f"nearest that fits: {what} (--json prints it whole)")
+        return
+    scarce = smaller.scarcest
+    console.print(f"no smaller array fits {part_name} either; what came nearest is {what}, which needs {scarce.needed} "
+                  f"{scarce.resource} of {scarce.available}: take a larger part or a smaller model")  # fmt: skip
 
 
 def _cycles(model: QuantModel, config: CoreConfig, tokens: int | None, mhz: float) -> dict:

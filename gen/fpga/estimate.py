@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from math import inf
 
 from gen.fpga.synth import Cells, Part
 from hw.array.pe_array import ACC_BITS
@@ -17,7 +18,7 @@ from hw.config import CoreConfig
 from hw.core import USED_BITS, memory_shapes
 from hw.memory import bank_depths, banks
 
-__all__ = ["Room", "block_ram", "estimate", "nearest_smaller", "rooms", "same_bytes"]
+__all__ = ["Candidate", "Room", "block_ram", "estimate", "nearest_smaller", "rooms", "same_bytes"]
 
 _WIDTHS = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 """Depth and width of the forms of a DP16KD."""
@@ -115,18 +116,21 @@ def _array(config: CoreConfig) -> Cells:
 def estimate(config: CoreConfig) -> Cells:
     """Cells of a core of ``config`` on ECP5, derived without synthesis."""
     lanes = config.lanes
-    multipliers = config.macs + 6 * lanes + 3
     total = _array(config) + _memories(config)
     for module in _MODULES:
         total += module.cells(config)
     if config.gelu == "ibert":
-        multipliers += 3 * lanes
         total += _IBERT_GELU.cells(config)
     if config.exp == "ibert":
-        multipliers += 2 * lanes
         total += _IBERT_EXP.cells(config)
     lut_ram = 159 + 12 * lanes + 6 * config.rows
-    return total + Cells(multipliers=multipliers, lut_ram=lut_ram)
+    return total + Cells(multipliers=_multipliers(config), lut_ram=lut_ram)
+
+
+def _multipliers(config: CoreConfig) -> int:
+    """Whatever the memories hold."""
+    each = 6 + 3 * (config.gelu == "ibert") + 2 * (config.exp == "ibert")
+    return config.macs + each * config.lanes + 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,18 +156,52 @@ def rooms(cells: Cells, part: Part) -> list[Room]:
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A configuration and the room that its estimate needs on a part."""
+
+    config: CoreConfig
+    rooms: tuple[Room, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is enough of everything."""
+        return all(room.fits for room in self.rooms)
+
+    @property
+    def scarcest(self) -> Room:
+        """Of what most is needed, beside what there is."""
+        return max(self.rooms, key=lambda room: room.needed / room.available)
+
+
 def nearest_smaller(
-    config: CoreConfig, part: Part, resize: Callable[[CoreConfig], CoreConfig | None]
-) -> CoreConfig | None:
+    config: CoreConfig,
+    part: Part,
+    resize: Callable[[CoreConfig], CoreConfig | None],
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Candidate | None:
     """The configuration of the most multipliers, below those of ``config``, whose estimate fits ``part``.
 
-    ``resize`` sets a candidate's capacities (or returns None if the model does not go with it).
+    Where none fits, the one that comes nearest: whose scarcest resource is exceeded least. None if none is smaller.
+
+    ``resize`` sets a candidate's capacities (or returns None if the model does not go with it). ``progress`` is told
+    the array that is tried, how many were and how many there are.
     """
-    for candidate in _shapes(config):
-        sized = resize(candidate)
-        if sized is not None and all(room.fits for room in rooms(estimate(sized), part)):
-            return sized
-    return None
+    shapes = [shape for shape in _shapes(config) if _multipliers(shape) <= part.multipliers]
+    nearest, excess = None, inf
+    for number, shape in enumerate(shapes):
+        if progress:
+            progress(shape.array, number, len(shapes))
+        sized = resize(shape)
+        if sized is None:
+            continue
+        candidate = Candidate(config=sized, rooms=tuple(rooms(estimate(sized), part)))
+        if candidate.fits:
+            return candidate
+        most = candidate.scarcest.needed / candidate.scarcest.available
+        if most < excess:
+            nearest, excess = candidate, most
+    return nearest
 
 
 def same_bytes(config: CoreConfig, shape: CoreConfig) -> CoreConfig:
