@@ -15,6 +15,7 @@ from pathlib import Path
 
 from gen.errors import InputError
 from gen.tools import find
+from gen.webassembly import announce
 from hw.programs import crash_at_start, no_start
 from sim import verilate
 
@@ -91,6 +92,7 @@ def _program(name: str, tool: str, arguments: list[str], needed_for: str, packag
     """``package``: whose version is shown where the tool does not tell its own."""
 
     def look() -> Finding:
+        announce(tool)
         try:
             result = subprocess.run(
                 [find(tool), *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False

