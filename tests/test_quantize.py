@@ -99,6 +99,37 @@ def test_pooler_follows_float():
     assert relative_error(checkpoint, random_model(**shape, seed=3), random_samples(checkpoint, 60, 99)) < 0.1
 
 
+@pytest.mark.parametrize(("count", "limit"), [(1, 0.16), (6, 0.12)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"norm": "pre", "hidden": 64, "heads": 4, "ffn": 128, "tokens": 17, "pixels": 16, "classes": 2, "seed": 2},
+        {"norm": "pre", "hidden": 36, "heads": 3, "ffn": 72, "tokens": 17, "pixels": 16, "classes": 10, "seed": 5},
+        {"norm": "post", "hidden": 64, "heads": 4, "ffn": 128, "tokens": 16, "classes": 3, "seed": 0},
+        {"norm": "post", "hidden": 64, "heads": 4, "ffn": 128, "tokens": 16, "seed": 1},
+    ],
+)
+def test_few_samples_are_enough_for_others(shape: dict, count: int, limit: float):
+    """Ranges look beyond few samples: on others the error stays small, and no logit is at the end of its range."""
+    checkpoint = random_checkpoint(**shape, layers=2)
+    samples = random_samples(checkpoint, count + 50, 3)
+    model = quantise(checkpoint, samples[:count])
+    assert relative_error(checkpoint, model, samples[count:]) < limit
+    if "classes" in shape:
+        assert np.abs(integer_results(checkpoint, model, samples[count:])).max() < 32767 * model.scales["logits"]
+
+
+def test_ranges_of_many_rows_are_what_was_seen():
+    random = np.random.default_rng(0)
+    value = random.standard_normal((4096, 8))
+    found = measure(value, 2)
+    assert (found.peak == np.abs(value).max(0)).all() and (found.high == value.max(0)).all()
+    assert found.largest == np.abs(value).max() and found.rows == 4096
+    few = measure(value[:16], 2)
+    assert (few.peak > np.abs(value[:16]).max(0)).all() and (few.tail > few.largest / 2).all()
+    assert few.lower < value[:16].min() and few.far > value[:16].max()
+
+
 def test_bert_from_token_ids():
     checkpoint = read_checkpoint(BERT)
     random = np.random.default_rng(0)
@@ -232,8 +263,8 @@ def test_every_eps_fits_every_width_and_deviation(norm_kind: str, width: int, ep
     for deviation in (0.02, 0.002):
         samples = random_samples(checkpoint, 4, 0) * deviation
         error = relative_error(checkpoint, quantise(checkpoint, samples), samples)
-        # Nothing is left of eps = 1e-12: a small embedding is a few steps of a stream that grows to order one.
-        assert error < (0.15 if (norm_kind, eps) == ("pre", 1e-12) else 0.06), deviation
+        # Where eps is small, a small embedding counts, and is a few steps of a stream that grows to order one.
+        assert error < (0.2 if norm_kind == "pre" and eps < 1e-3 else 0.06), deviation
 
 
 @pytest.mark.parametrize("eps", [1e-12, 1e-5])
@@ -269,7 +300,7 @@ def test_constant_and_zero_rows_give_beta(shape: dict, eps: float):
             assert (reference.forward(model, rows[0])[name] == beta).all()
             expected = np.concatenate([np.ravel(result) for result in forward(checkpoint, samples)])
             error = np.abs(integer_results(checkpoint, model, samples) - expected).max()
-            assert error <= 0.06 * np.abs(expected).max(), value
+            assert error <= 0.1 * np.abs(expected).max(), value
         samples = np.concatenate([samples, random_samples(checkpoint, 8, 1)])
         assert relative_error(checkpoint, quantise(checkpoint, samples, gelu=gelu), samples) < 0.1
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,11 +24,17 @@ Measured on all-MiniLM-L6-v2, mean cosine of sentence embeddings with float's: t
 """
 
 
+ENOUGH_ROWS = 2048
+"""Rows whose largest values stand for those of all inputs; with fewer, :func:`measure` looks beyond them."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Range:
-    """Where the values of one tensor lie."""
+    """Where the values of one tensor lie, as far as that many rows tell."""
 
+    rows: int
     peak: Float  # [channels] largest magnitude
+    largest: float  # magnitude of all values
     high: Float  # [channels] largest value
     tail: Float  # [heads] 99.99 percentile of the magnitudes of each head's channels (one entry where not per head)
     lower: float  # 0.01 percentile of all values
@@ -35,18 +42,37 @@ class Range:
     far: float  # 99.999 percentile of all values
 
 
+def stretch(rows: int, width: int = 1) -> float:
+    """By how much the largest of ``width`` values of each of :data:`ENOUGH_ROWS` rows exceeds that of ``rows``.
+
+    As of a normal distribution, whose largest of n is near ``sqrt(2 ln n)``.
+    """
+    seen, enough = max(rows * width, 2), max(ENOUGH_ROWS * width, 2)
+    return math.sqrt(max(math.log(enough) / math.log(seen), 1.0))
+
+
 def measure(value: Float, groups: int = 1) -> Range:
-    """Range of ``value`` [rows, channels], whose channels form ``groups`` equal blocks."""
-    split = np.abs(value).reshape(len(value), groups, -1)
+    """Range of ``value`` [rows, channels], whose channels form ``groups`` equal blocks; wider where rows are few."""
+    rows, channels = value.shape
+    split = np.abs(value).reshape(rows, groups, -1)
     lower, upper, far = np.percentile(value, [100 - PERCENTILE, PERCENTILE, FAR_PERCENTILE])
+    channel, group, whole = stretch(rows), stretch(rows, channels // groups), stretch(rows, channels)
+    peak, high = np.abs(value).max(0), value.max(0)
     return Range(
-        peak=np.abs(value).max(0),
-        high=value.max(0),
-        tail=np.percentile(split, PERCENTILE, axis=(0, 2)),
-        lower=float(lower),
-        upper=float(upper),
-        far=float(far),
+        rows=rows,
+        peak=peak * channel,
+        largest=float(peak.max()) * whole,
+        high=np.maximum(high, high * channel),
+        tail=np.percentile(split, PERCENTILE, axis=(0, 2)) * group,
+        lower=min(lower, lower * whole),
+        upper=max(upper, upper * whole),
+        far=max(far, far * whole),
     )
+
+
+def unseen(rows: int) -> float:
+    """How little ``rows`` rows tell of single channels: 1 for one row, 0 from :data:`ENOUGH_ROWS` on."""
+    return max(1 - math.log(rows) / math.log(ENOUGH_ROWS), 0.0)
 
 
 PER_HEAD = frozenset("qkvo")

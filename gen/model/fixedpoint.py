@@ -92,12 +92,14 @@ def least_step(eps: float, count: int) -> float:
     return count * math.sqrt(eps / EPS_MAX)
 
 
-def least_peak(affine: Affine) -> Float:
-    """Least range of each channel of a LayerNorm's result for which its constants fit: of rows without variance too.
+def least_peak(affine: Affine, unseen: float) -> Float:
+    """Least range of each channel of a LayerNorm's result, of whose rows calibration has not seen a share ``unseen``.
 
-    It is what four steps of the normalised value are worth.
+    What it knows without them: normalised values have deviation 1, so that most are below 3. Rows without variance
+    tell nothing either: constants fit their fields for ranges from four steps of the normalised value on.
     """
-    return 4 * np.abs(affine.gamma) / (1 << NORM_BITS)
+    gamma = np.abs(affine.gamma)
+    return np.maximum(unseen * (np.abs(affine.beta) + 3 * gamma), 4 * gamma / (1 << NORM_BITS))
 
 
 def norm(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from gen.errors import InputError
 from gen.model.activations import quantise_activation, tanh_table
-from gen.model.calibration import calibrate
+from gen.model.calibration import calibrate, unseen
 from gen.model.checkpoint import (
     Affine,
     AttentionWeights,
@@ -50,6 +50,7 @@ Float = npt.NDArray[np.floating]
 Samples = npt.NDArray | Sequence[npt.NDArray]
 
 HEADROOM = 1.15  # of an int16 scale over the calibrated maximum
+LOGIT_HEADROOM = 4.0  # costs nothing: logits are int8 products, and nothing reads them but the host
 INT16_MAX = 32767
 INT8_MAX = 127
 TINY = 1e-9  # a smaller range counts as zero
@@ -114,14 +115,18 @@ class _Quantiser:
         self.checkpoint = checkpoint
         self.ranges = calibrate(checkpoint, calibration)
         for name, affine in _norms(checkpoint).items():
-            self.ranges[name] = replace(self.ranges[name], peak=np.maximum(self.ranges[name].peak, least_peak(affine)))
+            seen = self.ranges[name]
+            least = least_peak(affine, unseen(seen.rows))
+            self.ranges[name] = replace(
+                seen, peak=np.maximum(seen.peak, least), largest=max(seen.largest, float(least.max()))
+            )
         self.exp = exp
         self.gelu = gelu
         self.scales: dict[str, float] = {"residual": self.residual_scale()}
 
-    def wide(self, *names: str) -> float:
+    def wide(self, *names: str, headroom: float = HEADROOM) -> float:
         """Step of an int16 tensor that holds all the named ones."""
-        return HEADROOM * float(alive(max(self.ranges[name].peak.max() for name in names))) / INT16_MAX
+        return headroom * float(alive(max(self.ranges[name].largest for name in names))) / INT16_MAX
 
     def normed_step(self, step: float) -> float:
         """``step`` of an int16 tensor that a LayerNorm reads, made coarser where eps asks for it."""
@@ -140,7 +145,7 @@ class _Quantiser:
         scale = self.wide(*(name for name in self.ranges if name.rpartition(".")[2] in kinds))
         if isinstance(checkpoint.embedding, PatchEmbedding):
             # position + patch, where the patch alone must fit too
-            bound = self.ranges["embedding"].peak.max() + np.abs(_position(checkpoint.embedding)).max()
+            bound = self.ranges["embedding"].largest + np.abs(_position(checkpoint.embedding)).max()
             scale = max(scale, HEADROOM * float(bound) / INT16_MAX)
         return self.normed_step(scale)
 
@@ -161,7 +166,7 @@ class _Quantiser:
             "scales": self.scales,
         }
         if isinstance(checkpoint.embedding, BareAttention):
-            scale = float(alive(self.ranges["input"].peak.max())) / INT8_MAX
+            scale = float(alive(self.ranges["input"].largest)) / INT8_MAX
             self.scales |= {"input": scale, "output": self.scales["residual"]}
             operand = np.full(checkpoint.hidden, scale)
             block = OperandInput(attention=self.attention(checkpoint.embedding.attention, operand, ""))
@@ -307,7 +312,7 @@ class _Quantiser:
             pooled = linear(pooler, bias, act.in_scale, "pooler", out_zero=act.in_zero)
             parts["pooler"] = Pooler(linear=pooled, activation=act.activation)
             operand, zero = act.out_scale, act.out_zero
-        scale = self.scales["logits"] = self.scales["output"] = self.wide("output")
+        scale = self.scales["logits"] = self.scales["output"] = self.wide("output", headroom=LOGIT_HEADROOM)
         weight, bias = checkpoint.classifier.weight * operand, checkpoint.classifier.bias
         parts["classifier"] = linear(weight, bias, scale, "classifier", in_zero=zero)
         return parts
