@@ -2,6 +2,7 @@
 """For tests of the host link: a small board without a core, and a line on which things go wrong."""
 
 import random
+import re
 from collections import Counter
 
 from amaranth.hdl import Module, Signal
@@ -54,6 +55,13 @@ class Loopback(wiring.Component):
         with m.If(link.bus.write & (link.bus.addr == VALVE)):
             m.d.sync += valve.eq(link.bus.w_data[0])
         return m
+
+
+def with_memories_of(verilog: str, other: str) -> str:
+    """A board with the initial memory contents of another one that differs in these alone: as if bits had flipped."""
+    word = re.compile(r"\s*\\?\S+\s*\[\d+\] = ")
+    pairs = zip(verilog.splitlines(), other.splitlines(), strict=True)
+    return "\n".join(new if word.match(new) else old for old, new in pairs)
 
 
 class Killed(BaseException):

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from gen.cli.common import fitted
+from gen.emit.manifest import Design
+from gen.emit.selftest import make_self_test
 from gen.emit.verilog import model_hash
 from gen.errors import InputError
 from gen.link.connection import Connection
@@ -37,12 +39,13 @@ from hw.config import CoreConfig
 from hw.core import BUSY_BITS
 from hw.host.registers import register
 from hw.link.board import BoardCore
+from hw.program.isa import Target
 from hw.verilog import to_verilog
 from sim.board import SimulatedBoard
 from sim.board.line import DirectLine
 from sim.board.terminal import Terminal
 from sim.reference import forward
-from tests.link_board import RATES, FaultyLine, Killed, Loopback
+from tests.link_board import RATES, FaultyLine, Killed, Loopback, with_memories_of
 
 pytestmark = pytest.mark.slow  # the board is built from a whole core
 
@@ -178,23 +181,46 @@ def test_what_is_no_core_is_refused():
         Device(DirectLine(other), **SHORT)
 
 
-def test_self_test(board, monkeypatch):
-    class Design:
-        pass
+def design(seed: int = 0) -> Design:
+    return Design(
+        folder=Path(), manifest={"predicted": {"single_cycles": 2000}}, verilog="", model=model(seed),
+        image=image(seed), self_test=make_self_test(model(seed)),
+    )  # fmt: skip
 
-    design = Design()
-    design.model, design.image = model(), image()
-    monkeypatch.setattr("gen.link.device.Design", Design)
+
+def test_self_test(board, monkeypatch):
     monkeypatch.setattr("gen.link.device._ECHOES", 2)
     with Device(DirectLine(board), **SHORT) as device:
         assert device.self_test() == 2048
-        assert device.self_test(design) == 2048 + 3
-        design.model = model(1)  # and the board holds model 0
-        with pytest.raises(SelfTestFailed, match=r"core test: \d of 3 results differ from the golden model"):
-            device.self_test(design)
+        assert device.self_test(design()) == 2048 + 4 * 3
+        other = replace(design(), self_test=design(1).self_test)
+        with pytest.raises(SelfTestFailed, match=r"core test: \d+ of 12 results differ from the golden model; load"):
+            device.self_test(other)
+        with pytest.raises(SelfTestFailed, match=r"core test: \d+ of 12 results differ"):
+            device.load(other)  # it is loaded in vain
+        with pytest.raises(InputError, match="no model is loaded"):
+            device.run(inputs()[0])
         monkeypatch.setattr(Connection, "echo", lambda self, data: data[:-1] + b"?")
         with pytest.raises(SelfTestFailed, match="link test: 1 of 1024 bytes came back wrong"):
             device.self_test()
+
+
+def test_a_model_whose_memory_has_changed_is_found(verilog):
+    """A word of W is another one, and every register says what it should: as after a flipped bit. The self-test finds
+    it; a load puts it right, where there is time to try the model."""
+    memories = {target: list(words) for target, words in image().memories.items()}
+    memories[Target.W][0] ^= 0xFF
+    changed = to_verilog(BoardCore(config(), memories, model_hash=model_hash(image().memories), **RATES), name=TOP)
+    with SimulatedBoard(with_memories_of(verilog, changed), top=TOP, **RATES) as board:
+        with Device(DirectLine(board), **SHORT) as device:
+            assert device.load(image()) is False
+            assert device.run(inputs()[0]).tolist() != golden()[0]  # nothing but trying tells
+            with pytest.raises(SelfTestFailed, match=r"core test: \d+ of 12 results differ from the golden model"):
+                device.self_test(design())
+            assert device.load(design()) is True and "core test: " in device.damage
+            assert lists(device.run_all(inputs())) == golden()
+            assert device.self_test(design()) == 4096 + 12
+            assert device.load(design()) is False and device.damage is None
 
 
 def test_a_core_that_stalls_is_named_and_can_be_used_again(board):

@@ -19,18 +19,24 @@ from gen.atomic import output_folder
 from gen.cli.app import run
 from gen.cli.common import fitted
 from gen.emit.manifest import open_design, write_design
+from gen.emit.verilog import model_hash
 from gen.link.device import BAUD, Device
 from gen.link.errors import NoAnswer
-from gen.link.simulated import simulated_board
+from gen.link.simulated import CLOCK_HZ, TOP, board_verilog, simulated_board
 from gen.link.transport import SerialTransport
 from gen.model.checkpoint import read_checkpoint
 from gen.model.quantize import integer_inputs, quantise
 from gen.model.randommodel import random_model, random_rows
 from gen.program.compiler import compile_model
 from hw.config import CoreConfig, preset
+from hw.link.board import BoardCore
+from hw.program.isa import Target
+from hw.verilog import to_verilog
+from sim.board import SimulatedBoard
 from sim.board.terminal import Terminal
 from sim.reference import forward
 from tests.commandline import stand_in
+from tests.link_board import with_memories_of
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "examples" / "digits"
@@ -151,11 +157,32 @@ def test_run_on_a_simulated_board(workshop, tmp_path, capsys):
         assert "exists already" in line
         text = call(capsys, "run", workshop / "a", *common[:-1], "--self-test", "--limit", 9, "--compare", "--reload")
         assert "model random-0 loaded" in text and "on the link (3 Mbaud): " in text and "on the core: " in text
-        assert "self-test: 4099 values" in text and "... and 1 more" in text and "9 results compared" in text
+        assert "self-test: 4108 values" in text and "... and 1 more" in text and "9 results compared" in text
         holder = os.open(terminal.path, os.O_RDWR | os.O_NOCTTY)
         fcntl.flock(holder, fcntl.LOCK_EX)
         assert "another program uses this port; close it" in refused(capsys, "run", workshop / "a", *common)
         os.close(holder)
+
+
+@pytest.mark.slow
+def test_a_damaged_model_is_found_and_mended(workshop, capsys):
+    """A word of the memories is another one, and no register says so: --self-test does, with status 1."""
+    design = open_design(workshop / "a")
+    changed = {target: list(words) for target, words in design.image.memories.items()}
+    changed[Target.W][0] ^= 0xFF
+    rates = {"clock_hz": CLOCK_HZ, "baud": BAUD}
+    board = BoardCore(design.config, changed, model_hash=model_hash(design.image.memories), **rates)
+    text = with_memories_of(board_verilog(design), to_verilog(board, name=TOP))
+    with Terminal(SimulatedBoard(text, top=TOP, **rates)) as terminal:
+        command = ["run", str(workshop / "a"), "--port", terminal.path, "--self-test"]
+        assert run([*command, "--json"]) == 1
+        said = capsys.readouterr()
+        assert json.loads(said.out)["loaded"] and "core test: " in json.loads(said.out)["damage"]
+        assert said.err.splitlines()[-1].startswith(
+            "rtlformer: the model that the board held was damaged; it has been loaded anew ("
+        )
+        assert json.loads(call(capsys, *command, "--json"))["damage"] is None
+        assert "self-test: 4108 values came back as they should" in call(capsys, *command)
 
 
 @pytest.mark.slow

@@ -41,7 +41,11 @@ from sim.reference import forward
 @checkpoint_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N inputs.")
 @click.option("--compare", is_flag=True, help="Compare every result with the golden model.")
-@click.option("--self-test", is_flag=True, help="Test link and core first; without --input, nothing else.")
+@click.option(
+    "--self-test",
+    is_flag=True,
+    help="Test link, core and memories first; without --input, nothing else.",
+)
 @click.option("--reload", is_flag=True, help="Load the model even if the board says that it holds it.")
 @click.option("--baud", type=click.IntRange(1, MOST_BAUD), default=BAUD, show_default=True,
               help="As the bitstream was built.")  # fmt: skip
@@ -67,8 +71,9 @@ def command(
 ) -> None:
     """Run inputs on the board at PORT, with the model of DIR (from 'rtlformer generate').
 
-    The model is loaded unless the board holds it already, in its bitstream or from before. Exit status 1 if a result
-    differs from the golden model (--compare).
+    The model is loaded unless the board holds it already, in its bitstream or from before; that it does is tried with
+    inputs whose results are known, as far as that takes under a second. Exit status 1 if a result differs from the
+    golden model (--compare), or if --self-test finds that the model on the board was damaged.
     """
     if input_path is None and not self_test:
         raise InputError("run: there is nothing to run; give --input or --self-test")
@@ -111,6 +116,7 @@ def command(
         "clock_hz": identity.clock_hz,
         "baud": identity.baud,
         "loaded": loaded,
+        "damage": device.damage,
         "self_test_values": tested,
         "simulated": device.simulated,
         "inputs": len(inputs),
@@ -135,6 +141,8 @@ def command(
             f"{port}: {identity.config.array} core, {identity.clock_hz / 1e6:g} MHz{simulated}; "
             f"model {model.name} {'loaded' if loaded else 'was there already'}"
         )
+        if device.damage:
+            console.print(f"the model that the board held was damaged, and loaded anew: {device.damage}")
         if self_test:
             console.print(f"self-test: {tested} values came back as they should")
         show_outputs(console, design, outputs)
@@ -156,6 +164,8 @@ def command(
             console.print(f"wrote {path}")
 
     show(result, as_json, render)
+    if self_test and device.damage:
+        raise CheckFailed(f"the model that the board held was damaged; it has been loaded anew ({device.damage})")
     if wrong:
         raise CheckFailed(f"input {wrong[0]}: the board and the golden model disagree; run --self-test, then --reload")
 

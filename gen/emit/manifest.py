@@ -19,6 +19,8 @@ from gen.emit import regdoc
 from gen.emit.cheader import HEADER, c_header
 from gen.emit.fusesoc import CORE_FILE, core_description
 from gen.emit.portmap import markdown, port_map, wrapper_map, wrapper_registers
+from gen.emit.selftest import FILE as SELF_TEST
+from gen.emit.selftest import SelfTest, make_self_test, read_self_test, write_self_test
 from gen.emit.verilog import TOP, WAIVERS, emit_core, emit_wrapper, images_hash, model_hash, tool_version
 from gen.errors import InputError, brief
 from gen.files import check_files, read_bytes
@@ -55,6 +57,7 @@ class Design:
     verilog: str
     model: QuantModel
     image: Image
+    self_test: SelfTest
 
     @property
     def config(self) -> CoreConfig:
@@ -67,16 +70,18 @@ def write_design(
 ) -> dict:
     """Fill ``folder`` with everything that makes up the accelerator; returns the manifest.
 
-    core.v (the model in its memories), core.vlt (lint waivers), model.safetensors, program.lst, images/*.hex (contents
-    by memory, a word a line), load.hex (the same as input stream words, for a core without contents), interface.md
-    (ports, stream packets, memories), rtlformer.core (for FuseSoC) and manifest.json. With ``wrapper`` (of
-    :data:`hw.wrappers.WRAPPERS`) also its top (rtlformer_axi.v, say), rtlformer.h and registers.md.
+    core.v (the model in its memories), core.vlt (lint waivers), model.safetensors, selftest.safetensors (inputs and
+    their results), program.lst, images/*.hex (contents by memory, a word a line), load.hex (the same as input stream
+    words, for a core without contents), interface.md (ports, stream packets, memories), rtlformer.core (for FuseSoC)
+    and manifest.json. With ``wrapper`` (of :data:`hw.wrappers.WRAPPERS`) also its top (rtlformer_axi.v, say),
+    rtlformer.h and registers.md.
     """
     config = image.config
     verilog = emit_core(config, dict(image.memories)) if verilog is None else verilog
     (folder / "core.v").write_text(verilog, encoding="utf-8")
     (folder / "core.vlt").write_bytes(WAIVERS.read_bytes())
     save_model(model, folder / "model.safetensors")
+    write_self_test(folder / SELF_TEST, make_self_test(model))
     (folder / "images").mkdir()
     for name, text in _texts(image).items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -181,7 +186,7 @@ def _texts(image: Image) -> dict[str, str]:
 def _others(kind: str | None) -> set[str]:
     """The other files but for the manifest; ``kind`` is the wrapper's."""
     wrapper = {f"{WRAPPERS[kind].TOP}.v", HEADER, "registers.md"} if kind else set()
-    return {"core.v", "core.vlt", "model.safetensors", INTERFACE, CORE_FILE} | wrapper
+    return {"core.v", "core.vlt", "model.safetensors", SELF_TEST, INTERFACE, CORE_FILE} | wrapper
 
 
 def _write_wrapper(folder: Path, image: Image, kind: str) -> dict:
@@ -250,4 +255,7 @@ def open_design(folder: str | Path) -> Design:
     for name, text in texts.items():
         if read_bytes(folder / name) != text.encode():
             raise InputError(f"{path}: disagrees with {name}, so one of them was altered; {again}")
-    return Design(folder=folder, manifest=manifest, verilog=verilog, model=model, image=image)
+    return Design(
+        folder=folder, manifest=manifest, verilog=verilog, model=model, image=image,
+        self_test=read_self_test(folder / SELF_TEST),
+    )  # fmt: skip

@@ -20,19 +20,17 @@ import numpy as np
 import numpy.typing as npt
 
 from gen.emit.manifest import Design, open_design
-from gen.emit.verilog import model_hash
+from gen.emit.selftest import SelfTest
 from gen.errors import InputError
 from gen.link.connection import Connection, SessionLost, Waiting
-from gen.link.errors import BoardReset, CoreStalled, NotABoard, SelfTestFailed, WrongBoard
-from gen.link.identity import Identity, Measured, identify
-from gen.link.pace import REAL, SIMULATED, Patience, is_simulated
+from gen.link.core import Progress, RemoteCore
+from gen.link.errors import BoardReset, CoreStalled, SelfTestFailed
+from gen.link.identity import Identity, Measured
+from gen.link.pace import REAL, SIMULATED, is_simulated
 from gen.link.transport import SerialTransport, Transport
-from gen.model.randommodel import random_rows
 from gen.program.image import Image
-from hw.host.registers import REGISTERS, register
 from hw.link.protocol import MAX_PAYLOAD
 from sim.golden import IntArray
-from sim.reference import forward
 
 __all__ = ["BAUD", "Device", "Identity", "Measured"]
 
@@ -40,10 +38,7 @@ BAUD = 3_000_000
 """Unless a board says otherwise."""
 
 _RESTARTS = 3  # of a run or load that resets interrupt
-_SAME_READS = 8  # of a counter, until two agree
 _ECHOES = 4  # of a self-test
-
-Progress = Callable[[int, int], None]
 
 
 class Device:
@@ -70,11 +65,12 @@ class Device:
 
     Attributes
     ----------
-    identity : Identity
     simulated : bool
         Whether ``port`` is a pseudo-terminal.
     measured : Measured or None
         Of the last :meth:`run` or :meth:`run_all`.
+    damage : str or None
+        What was wrong with the model that the board said it held, at the last :meth:`load`, which then loaded it.
     """
 
     def __init__(
@@ -100,12 +96,13 @@ class Device:
             slowest=pace.slowest,
             waiting=waiting,
         )
-        self._stall = pace.stall if stall is None else stall
+        self._pace, self._baud = pace, baud
+        self._core = RemoteCore(self._link, stall=pace.stall if stall is None else stall)
         self._image: Image | None = None
-        self._room = 0  # words that the input buffer takes at least
         self.measured: Measured | None = None
+        self.damage: str | None = None
         try:
-            self.identity = self._attempt(self._open)
+            self._attempt(self._core.open)
         except BaseException:
             self.close()
             raise
@@ -120,18 +117,25 @@ class Device:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def identity(self) -> Identity:
+        """What the board says it is."""
+        return self._core.identity
+
     # ----- the board
 
     def reset(self) -> None:
         """Reset the core and its streams; memories and counters stay."""
-        self._attempt(self._reset)
+        self._attempt(self._core.reset)
 
     def counters(self) -> dict[str, int]:
         """FRAMES_DONE, ACTIVE_CYCLES, CYCLES and the BUSY_... of every engine, since the last run began."""
-        return self._attempt(self._counters)
+        return self._attempt(self._core.counters)
 
     def self_test(self, design: Design | None = None, *, progress: Progress | None = None) -> int:
-        """Echo bytes of every kind, and run a random input through the model of ``design``; returns values compared.
+        """Echo bytes of every kind, and run the inputs of ``design`` whose results are known; returns values compared.
+
+        The model is loaded only if the board does not say that it holds it: what is tested is what is in its memories.
 
         Raises
         ------
@@ -143,7 +147,7 @@ class Device:
             data = bytes(range(256)) * 4 if number == 0 else draw.randbytes(MAX_PAYLOAD)
             back = self._attempt(lambda data=data: self._link.echo(data))
             if back != data:
-                wrong = sum(a != b for a, b in zip(back, data, strict=False)) + abs(len(back) - len(data))
+                wrong = sum(a != b for a, b in zip(back, data, strict=True))
                 raise SelfTestFailed(
                     f"{self.name}: link test: {wrong} of {len(data)} bytes came back wrong; flash this version"
                 )
@@ -151,17 +155,19 @@ class Device:
             if progress:
                 progress(number + 1, _ECHOES)
         if design is not None:
-            x = random_rows(design.model, design.model.max_tokens)
-            expected = forward(design.model, x)["output"]
-            self.load(design, progress=progress)
-            wrong = int((self.run(x) != expected).sum())
-            if wrong:
-                raise SelfTestFailed(
-                    f"{self.name}: core test: {wrong} of {expected.size} results differ from the golden model; load "
-                    "the model anew, or build the bitstream for a slower clock"
-                )
-            compared += expected.size
+            self._load(design.image, progress, False)
+            self._try(design.self_test, len(design.self_test.inputs))
+            compared += design.self_test.results.size
         return compared
+
+    def _try(self, test: SelfTest, count: int) -> None:
+        """Run the first ``count`` inputs of the model that is loaded."""
+        results, expected = np.stack(self.run_all(list(test.inputs[:count]))), test.results[:count]
+        if wrong := int((results != expected).sum()):
+            raise SelfTestFailed(
+                f"{self.name}: core test: {wrong} of {expected.size} results differ from the golden model; load the "
+                "model anew (run --reload), or build the bitstream for a slower clock"
+            )
 
     # ----- the model
 
@@ -169,6 +175,9 @@ class Device:
         self, model: Image | Design | str | Path, *, progress: Progress | None = None, force: bool = False
     ) -> bool:
         """Put a model into the board's memories; returns whether that was needed (``force`` does it in any case).
+
+        The model of a ``Design`` or folder is tried, with as many of its self-test's inputs as the board has done in
+        under a second. If the board said that it holds it, and results are wrong, it is loaded.
 
         Parameters
         ----------
@@ -181,14 +190,43 @@ class Device:
         ------
         WrongBoard
             If it was compiled for another configuration than the board's.
+        SelfTestFailed
+            If it was loaded, and results are wrong nevertheless.
         """
         if isinstance(model, str | Path):
             model = open_design(model)
         image = model.image if isinstance(model, Design) else model
+        self.damage = None
+        loaded = self._load(image, progress, force)
+        count = self._affordable(model) if isinstance(model, Design) else 0
+        measured = self.measured
+        while count:
+            try:
+                self._try(model.self_test, count)
+                break
+            except (SelfTestFailed, CoreStalled) as error:
+                self._image = None
+                if loaded:
+                    raise
+                self.damage = str(error)
+                loaded = self._load(image, progress, True)
+            finally:
+                self.measured = measured
+        return loaded
+
+    def _load(self, image: Image, progress: Progress | None, force: bool) -> bool:
         self._image = None
-        loaded = self._attempt(lambda: self._load(image, progress, force))
+        loaded = self._attempt(lambda: self._core.load(image, progress, force))
         self._image = image
         return loaded
+
+    def _affordable(self, design: Design) -> int:
+        """Inputs of the self-test that take the time which there is to spare."""
+        tokens, image = design.image.max_tokens, design.image
+        words = image.input_words(tokens) + image.output_words(tokens)
+        core = design.manifest["predicted"]["single_cycles"] / self.identity.clock_hz
+        each = core + 1.5 * 10 * 8 * words / self._baud  # half as much again for frames and what is stuffed
+        return min(int(self._pace.spare / each), len(design.self_test.inputs))
 
     def run(self, x: npt.ArrayLike) -> IntArray:
         """The result of one input [tokens, features]: logits, or rows [tokens, width]."""
@@ -223,16 +261,16 @@ class Device:
         def work() -> None:
             nonlocal fresh
             if not fresh:
-                self._load(image, None, False)
+                self._core.load(image, None, False)
             fresh = False
-            self._reset(clear=not results)
+            self._core.reset(clear=not results)
             done = len(results)
             for length, group in groupby(range(done, len(packets)), key=lambda number: tokens[number]):
                 numbers = list(group)
-                self._run_group([packets[n] for n in numbers], length, image, results, progress, len(packets))
+                self._core.run_group([packets[n] for n in numbers], length, image, results, progress, len(packets))
 
         self._attempt(work)
-        counters = self._attempt(self._counters)
+        counters = self._attempt(self._core.counters)
         now = (self._link.sent, self._link.received, self._link.repeated)
         sent, received, repeated = (b - a for a, b in zip(moved, now, strict=True))
         self.measured = Measured(
@@ -253,124 +291,10 @@ class Device:
         for restart in range(_RESTARTS + 1):
             try:
                 if restart:
-                    self.identity = self._open()
+                    self._core.open()
                 return work()
             except SessionLost as error:
                 lost = error
         raise BoardReset(
             f"{lost} ({_RESTARTS + 1} times in a row: check its power supply, and that no other program uses it)"
         )
-
-    def _open(self) -> Identity:
-        self._link.open()
-        identity = identify(self.name, self._link.read(0, len(REGISTERS)), self._link.hello)
-        self._reset()
-        return identity
-
-    def _reset(self, *, clear: bool = False) -> None:
-        control, self._room = register("CONTROL"), 0
-        self._link.write((control.index, control["reset"].mask | control["clear"].mask * clear))
-
-    def _counters(self) -> dict[str, int]:
-        regs = [reg for reg in REGISTERS if reg.name in _COUNTERS or reg.name.startswith("BUSY_")]
-        first, last = regs[0].index, regs[-1].index
-        for _ in range(_SAME_READS):  # high, low, high: no carry in between
-            high = self._link.read(register("CYCLES_HI").index, 1)[0]
-            read = self._link.read(first, last - first + 1)
-            values = dict(zip((reg.name for reg in REGISTERS[first:]), read, strict=False))
-            if values["CYCLES_HI"] == high:
-                break
-        else:
-            raise NotABoard(f"{self.name}: its cycle counter counts like no board's; flash it with this version")
-        cycles = values.pop("CYCLES_HI") << 32 | values.pop("CYCLES_LO")
-        return {**values, "CYCLES": cycles}
-
-    def _load(self, image: Image, progress: Progress | None, force: bool) -> bool:
-        config = self.identity.config
-        if config.fingerprint != image.config.fingerprint:
-            raise WrongBoard(
-                f"{self.name}: wrong bitstream on the board: its core is {config.array} with configuration "
-                f"{config.fingerprint[:16]}, and model {image.name} was compiled for {image.config.array} with "
-                f"{image.config.fingerprint[:16]}; flash the matching one, or generate for the board's configuration"
-            )
-        low, high = register("MODEL_HASH_LO").index, register("MODEL_HASH_HI").index
-        wanted = model_hash(image.memories)
-        halves = self._link.read(low, 2)
-        if halves[1] << 32 | halves[0] == wanted and not force:
-            return False
-        self._link.write((low, 0), (high, 0))
-        self._reset()
-        data = np.concatenate(image.load_packets()).astype("<u8").tobytes()
-        pushed, patience = 0, Patience(self._transport.clock, self._stall)
-        while pushed < len(data) or self._link.push(b"") < self._link.hello["input_words"]:  # all is in the memories
-            before, pushed = pushed, self._push(data, pushed)
-            if progress and pushed > before:
-                progress(pushed, len(data))
-            if patience.over(pushed > before):
-                raise self._stalled("takes no program")
-        self._link.write((low, wanted & 0xFFFFFFFF), (high, wanted >> 32))
-        return True
-
-    def _push(self, data: bytes, pushed: int) -> int:
-        """Push what there is room for now of ``data`` from byte ``pushed`` on; returns where the rest begins."""
-        size = min(len(data) - pushed, MAX_PAYLOAD)
-        if size > 8 * self._room:  # room as of the last time; more since then, perhaps
-            self._room = self._link.push(b"")
-            size = min(size, 8 * self._room)
-        if size:
-            self._room = self._link.push(data[pushed : pushed + size])
-        return pushed + size
-
-    def _run_group(
-        self,
-        packets: list[npt.NDArray[np.uint64]],
-        tokens: int,
-        image: Image,
-        results: list[IntArray],
-        progress: Progress | None,
-        total: int,
-    ) -> None:
-        """Results of inputs of one length, appended to ``results``.
-
-        A pass is requested once its whole input is with the board and its result has room there, so that ACTIVE_CYCLES
-        has no waiting for the link.
-        """
-        link, each = self._link, image.output_words(tokens)
-        data = np.concatenate(packets).astype("<u8").tobytes()
-        ends = np.cumsum([8 * len(packet) for packet in packets])
-        pushed = requested = 0
-        arrived = bytearray()
-        left, room = len(packets), max(1, link.hello["result_words"] // each)
-        link.write((register("SEQ_LEN").index, tokens))
-        patience = Patience(self._transport.clock, self._stall)
-        while left:
-            before, pushed = pushed, self._push(data, pushed)
-            moved = pushed > before
-            done = len(packets) - left
-            granted = min(int(np.searchsorted(ends, pushed, side="right")), done + room)
-            if granted > requested:
-                link.write((register("PASSES").index, granted - requested))
-                requested = granted
-            if requested > done:
-                words = link.pull(left * each - len(arrived) // 8)
-                arrived += words
-                moved |= bool(words)
-            while left and len(arrived) >= 8 * each:
-                result = np.frombuffer(bytes(arrived[: 8 * each]), "<u8")
-                results.append(image.decode_output(result, tokens))
-                del arrived[: 8 * each]
-                left -= 1
-                if progress:
-                    progress(len(results), total)
-            if patience.over(moved):
-                raise self._stalled(f"gives no result for {left} of {total} inputs")
-
-    def _stalled(self, complaint: str) -> CoreStalled:
-        status = self._link.read(register("STATUS").index, 1)[0]
-        return CoreStalled(
-            f"{self.name}: the core {complaint} (STATUS {status:#x}); load the model again, and build for a slower "
-            "clock if that does not help"
-        )
-
-
-_COUNTERS = ("FRAMES_DONE", "ACTIVE_CYCLES", "CYCLES_LO", "CYCLES_HI")

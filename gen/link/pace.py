@@ -21,10 +21,12 @@ class Pace:
     slowest: float
     stall: float
     """In which a core that works does something."""
+    spare: float
+    """Of the board's own time, which it may take to try a model that is there already: under a second of ours."""
 
 
-REAL = Pace(patience=0.25, timeout=3.0, slowest=4.0, stall=5.0)
-SIMULATED = Pace(patience=10.0, timeout=15.0, slowest=1e4, stall=200.0)
+REAL = Pace(patience=0.25, timeout=3.0, slowest=4.0, stall=5.0, spare=1.0)
+SIMULATED = Pace(patience=10.0, timeout=15.0, slowest=1e4, stall=200.0, spare=1e-3)
 
 
 class Patience:
