@@ -148,7 +148,7 @@ def build(
     seeds: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Build:
-    """Make :data:`boards.route.BITSTREAM` in ``folder`` of a core's ``verilog``, ``image`` in its memories.
+    """Make :data:`gen.emit.buildfacts.BITSTREAM` in ``folder`` of a core's ``verilog``, ``image`` in its memories.
 
     ``seeds`` of place and route run in parallel and the best is taken; without it, one after another until one
     meets ``mhz``. Where none does, the PLL is set to the fastest clock that the best seed carried, and that is routed

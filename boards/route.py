@@ -13,6 +13,7 @@ from pathlib import Path
 from boards.board import Board
 from boards.pll import Pll
 from boards.top import BoardTop, clock_hz
+from gen.emit.buildfacts import BITSTREAM, BOARD_VERILOG, CONSTRAINTS, NETLIST
 from gen.emit.verilog import TOP as CORE
 from gen.emit.verilog import verilog_text
 from gen.errors import InputError
@@ -26,9 +27,8 @@ from hw.config import CoreConfig
 from hw.link.uart import phase_step
 from sim.verilate import ports
 
-__all__ = ["BITSTREAM", "TOP", "check_rates", "emit_top", "link", "pack", "route"]
+__all__ = ["TOP", "check_rates", "emit_top", "link", "pack", "route"]
 
-BITSTREAM = "board.bit"
 _PREAMBLE = bytes.fromhex("ffffbdb3")  # of every ECP5 bitstream
 _INSIDE = re.compile(r"^board\.(core\.core\.core\.)?")
 _LEAVES = {
@@ -83,12 +83,12 @@ def link(folder: Path, top_verilog: str, core_verilog: str, *, board: Board, pro
     ToolFailed
         If Yosys fails, leaves an incomplete netlist, or block RAM whose data meet logic before a register.
     """
-    module = json.loads((folder / "netlist.json").read_bytes())["modules"][CORE]
+    module = json.loads((folder / NETLIST).read_bytes())["modules"][CORE]
     (folder / "core.json").write_text(json_text({"modules": {CORE: module}}, indent=None), encoding="utf-8")
     declared = [f"{'input' if port.is_input else 'output'} [{port.width - 1}:0] {port.name}"
                 for port in ports(core_verilog, CORE)]  # fmt: skip
     (folder / "stub.v").write_text(f"(* blackbox *) module {CORE} ({', '.join(declared)}); endmodule\n")
-    (folder / "board.v").write_text(top_verilog, encoding="utf-8")
+    (folder / BOARD_VERILOG).write_text(top_verilog, encoding="utf-8")
     script = [
         "read_verilog -lib stub.v",
         "read_verilog -DRTLFORMER_ECP5 board.v",
@@ -131,15 +131,15 @@ def route(
     ToolFailed
         If it fails or leaves an incomplete result.
     """
-    (folder / "board.lpf").write_text(board.constraints(), encoding="utf-8")
+    (folder / CONSTRAINTS).write_text(board.constraints(), encoding="utf-8")
     arguments = [board.part.option, "--package", board.package, "--speed", str(board.speed_grade)]
-    arguments += ["--top", TOP, "--lpf", "board.lpf"]
+    arguments += ["--top", TOP, "--lpf", CONSTRAINTS]
     routes = run_seeds(folder, arguments, seeds=seeds, bitstreams=True, parallel=parallel, progress=progress)
     return [_inside(found) for found in routes]
 
 
 def pack(folder: Path, *, board: Board, seed: int) -> None:
-    """The bitstream :data:`BITSTREAM` of one seed.
+    """The bitstream :data:`gen.emit.buildfacts.BITSTREAM` of one seed.
 
     Raises
     ------

@@ -72,8 +72,8 @@ def decode(kind: Any, value: Any, where: str = "", *, unwrap: Unwrap = lambda ki
                 raise need(wanted)
         return found
     if origin is Literal:
-        if not isinstance(value, str) or value not in arguments:
-            raise need(f"one of {', '.join(arguments)}")
+        if not any(type(value) is type(each) and value == each for each in arguments):
+            raise need(f"one of {', '.join(map(str, arguments))}")
         return value
     if origin in (Union, UnionType):
         return decode(_choice(arguments, value, need), value, where, unwrap=unwrap)
@@ -119,13 +119,11 @@ def _choice(kinds: tuple, value: Any, need: Callable[[str], Misfit]) -> Any:
     kinds = tuple(kind for kind in kinds if kind is not NoneType)
     if len(kinds) == 1:
         return kinds[0]
-    if isinstance(value, dict):
-        for kind in kinds:
-            if value.get("class") == getattr(kind, "__name__", None):
-                return kind
-    elif type(value) in kinds:
-        return type(value)
-    raise need(f"one of {', '.join(kind.__name__ for kind in kinds)}")
+    plain = {get_args(kind)[0] if get_origin(kind) is Annotated else kind: kind for kind in kinds}
+    for kind in plain:
+        if value.get("class") == kind.__name__ if isinstance(value, dict) else type(value) is kind:
+            return plain[kind]
+    raise need(f"one of {', '.join(kind.__name__ for kind in plain)}")
 
 
 @cache

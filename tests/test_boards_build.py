@@ -14,9 +14,10 @@ from boards import build as flow
 from boards.board import board
 from boards.pll import fastest
 from boards.report import markdown
-from boards.route import BITSTREAM, _inside, emit_top, link, pack, route
+from boards.route import _inside, emit_top, link, pack, route
 from boards.top import clock_hz
 from gen.cli.app import run
+from gen.emit.buildfacts import BITSTREAM
 from gen.emit.built import open_built
 from gen.emit.manifest import open_design
 from gen.emit.verilog import TOP as CORE

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import struct
 import sys
@@ -16,9 +17,15 @@ import pytest
 from boards import programmer
 from boards.board import BOARDS
 from boards.programmer import dfu_suffix
+from gen.atomic import output_folder
 from gen.cli import main
 from gen.cli.app import run
-from gen.emit.built import write_built
+from gen.emit.manifest import write_design
+from gen.model.randommodel import random_model
+from gen.program.compiler import compile_model
+from hw.config import preset
+from tests.built_folder import write_build
+from tests.commandline import contents, reseal, stand_in, write_stand_in
 
 ONE = "001 004    0x0403:0x6015 ft231X          FER-RADIONA-EMARD D00084               ULX3S FPGA 85K v3.0.8"
 OTHER = "001 007    0x0403:0x6015 ft231X          FER-RADIONA-EMARD D00085               ULX3S FPGA 85K v3.0.8"
@@ -55,12 +62,8 @@ def built(tmp_path: Path) -> Callable[[str], Path]:
 
     def make(name: str) -> Path:
         folder = tmp_path / name
-        folder.mkdir()
-        files = {"board.bit": BITSTREAM, "board.v": b"module x;", "netlist.json": b"{}"}
-        for file, data in files.items():
-            (folder / file).write_bytes(data)
-        facts = {"board": name, "clock": {"hz": 50_000_000}, "baud": 115200, "pins": []}
-        write_built(folder, facts, list(files))
+        write_stand_in(folder)
+        write_build(folder, BOARDS[name], files={"board.bit": BITSTREAM})
         return folder
 
     return make
@@ -83,8 +86,30 @@ def refused(capsys: pytest.CaptureFixture) -> Callable:
 
 
 def altered(folder: Path, **facts: object) -> None:
+    """Changed under a hash made anew."""
     path = folder / "build.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+    reseal(path, json.loads(path.read_text()) | facts)
+
+
+def renamed(folder: Path, new: str) -> None:
+    files = json.loads((folder / "build.json").read_text())["files"]
+    files[new] = files.pop("board.bit")
+    altered(folder, files=files, bitstream=new)
+
+
+def clock(folder: Path, **changes: object) -> None:
+    altered(folder, clock=json.loads((folder / "build.json").read_text())["clock"] | changes)
+
+
+def of_another_model(folder: Path) -> None:
+    """build.json and its files beside the manifest of another model."""
+    before = contents(folder)
+    model, config = random_model(hidden=8, heads=1, ffn=8, tokens=4, classes=3, seed=1), preset("tiny")
+    shutil.rmtree(folder)
+    with output_folder(folder) as work:
+        write_design(work, model, compile_model(model, config), stand_in(config))
+    for name in ("build.json", "build.md", "board.bit", "board.v", "board.lpf", "netlist.json"):
+        (folder / name).write_bytes(before[name])
 
 
 def lines(*text: str) -> str:
@@ -257,10 +282,28 @@ def test_programmer_that_does_not_start(tools, built, refused):
         (lambda folder: (folder / "build.json").unlink(), ("no build.json", "rtlformer build")),
         (lambda folder: (folder / "build.json").write_text("{"), ("truncated or altered",)),
         (lambda folder: (folder / "build.json").write_text("[]"), ("truncated or altered",)),
-        (lambda folder: altered(folder, board="mars"), ("mars", "unknown board")),
-        (lambda folder: altered(folder, bitstream=None), ("build.json", "truncated or altered", "None")),
-        (lambda folder: altered(folder, files=[]), ("build.json", "truncated or altered")),
-        (lambda folder: altered(folder, pins=[{}]), ("build.json", "truncated or altered")),
+        (lambda folder: write_build(folder, BOARDS["ulx3s-85f"], board="mars"), ("mars", "unknown board")),
+        (lambda folder: write_build(folder, BOARDS["ulx3s-85f"], baud=10**9), ("build.json", "baud must lie in")),
+        (lambda folder: altered(folder, board="mars"), ("build.json", "is not what build.md reports")),
+        (lambda folder: altered(folder, bitstream=None), ("build.json", "bitstream must be", "None")),
+        (lambda folder: altered(folder, files=[]), ("build.json", "files must be of type dict")),
+        (lambda folder: altered(folder, files={}), ("build.json", "its files must be board.bit, board.v,")),
+        (lambda folder: altered(folder, pins=[{}]), ("build.json", "pins.0 lacks field 'inverted'")),
+        (lambda folder: altered(folder, pins=[]), ("build.json", "is not what build.md reports")),
+        (lambda folder: altered(folder, baud=0), ("build.json", "baud must be in 1..")),
+        (lambda folder: altered(folder, baud=10**30), ("build.json", "baud must be in 1..")),
+        (lambda folder: altered(folder, baud=1200), ("build.json", "baud must be at least clock_hz / 10000")),
+        (lambda folder: altered(folder, baud=230400), ("build.json", "is not what build.md reports")),
+        (lambda folder: altered(folder, baud=True), ("build.json", "baud must be an integer")),
+        (lambda folder: clock(folder, hz=50_000_001), ("build.json", "is not what build.md reports")),
+        (lambda folder: clock(folder, hz=0), ("build.json", "clock.hz must be in")),
+        (lambda folder: renamed(folder, "../board.bit"), ("build.json", "bitstream must be one of board.bit")),
+        (lambda folder: renamed(folder, "core.v"), ("build.json", "bitstream must be one of board.bit")),
+        (lambda folder: altered(folder, format=2), ("build.json", "is of format 2, this version reads 1")),
+        (of_another_model, ("build.json", "its model_hash is not that of manifest.json")),
+        (lambda folder: (folder / "manifest.json").write_text("{"), ("manifest.json", "truncated or altered")),
+        (lambda folder: (folder / "build.md").unlink(), ("build.md", "No such file")),
+        (lambda folder: (folder / "build.md").write_text(""), ("build.json", "is not what build.md reports")),
         (lambda folder: (folder / "board.v").write_text("another"), ("board.v", "truncated or altered")),
         (lambda folder: (folder / "board.bit").unlink(), ("board.bit", "missing")),
         (lambda folder: (folder / "board.bit").write_bytes(BITSTREAM[:-1]), ("board.bit", "truncated or altered")),

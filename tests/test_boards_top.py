@@ -10,9 +10,8 @@ import pytest
 
 from boards.board import BOARDS, Board
 from boards.pll import fastest
-from boards.route import BITSTREAM, emit_top
-from boards.top import clock_hz
-from gen.emit import built
+from boards.route import emit_top
+from gen.emit.buildfacts import BOARD_VERILOG
 from gen.emit.manifest import Design, open_design, write_design
 from gen.emit.verilog import model_hash
 from gen.link.device import Device
@@ -24,6 +23,7 @@ from gen.verify.ladder import verify
 from hw.config import preset
 from sim.board.line import DirectLine
 from sim.reference import forward
+from tests.built_folder import write_build
 
 BAUD = 3_000_000
 
@@ -34,12 +34,11 @@ def design(folder: Path, board: Board, inverted: bool = False) -> Design:
     image, pll = compile_model(model, preset("tiny")), fastest(board.clock_hz, 24_000_000)
     write_design(folder, model, image)
     top = emit_top(image.config, board=board, pll=pll, baud=BAUD, model_hash=model_hash(image.memories))
-    files = {BITSTREAM: "bits", built.BOARD_VERILOG: top, built.NETLIST: "{}"}
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    pins = [{"port": pin.port, "inverted": pin.inverted ^ (inverted and pin.port == "button")} for pin in board.pins]
-    facts = {"board": board.name, "clock": {"hz": clock_hz(pll)}, "baud": BAUD, "pins": pins}
-    built.write_built(folder, facts, list(files))
+    pins = [
+        {"port": pin.port, "site": pin.site, "inverted": pin.inverted ^ (inverted and pin.port == "button")}
+        for pin in board.pins
+    ]
+    write_build(folder, board, files={BOARD_VERILOG: top}, pll=pll, baud=BAUD, pins=pins)
     return open_design(folder)
 
 

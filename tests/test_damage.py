@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from boards.board import BOARDS
 from gen import jsonfile
+from gen.emit.built import open_built
 from gen.emit.manifest import MANIFEST, open_design, write_design
 from gen.errors import InputError
 from gen.jsonfile import SEAL, canonical
@@ -28,7 +30,8 @@ from gen.model.randommodel import random_model, random_rows
 from gen.program.compiler import compile_model
 from hw.config import preset
 from sim.reference import forward
-from tests.commandline import small_model, stand_in
+from tests.built_folder import write_build
+from tests.commandline import small_model, stand_in, write_stand_in
 from tests.mutations import damaged_bytes, json_text, mutate
 
 CASES = 2000
@@ -186,3 +189,41 @@ def test_manifests(tmp_path: Path, quick: None, wrapper: str | None):
         if found is not None:
             assert canonical(found.manifest) == first
     assert counts[True, False] > 500 and counts[True, True] < 50, counts
+
+
+def test_builds(tmp_path: Path):
+    """build.json's hash stands in build.md too, so that no change of it alone is taken."""
+    random, counts, folder = Random(2), Counter(), tmp_path / "d"
+    write_stand_in(folder)
+    write_build(folder, BOARDS["ulx3s-85f"])
+    path = folder / "build.json"
+    data, first = path.read_bytes(), open_built(folder)
+    for _ in range(CASES):
+        again = damaged_text(path, data, random)
+        found = outcome(lambda: open_built(folder), str(folder))
+        counts[again, found is not None] += 1
+        assert found in (None, first)
+    assert counts[True, False] > 1000 and counts[True, True] < 100, counts
+
+
+def test_builds_of_another_meaning(tmp_path: Path):
+    """Under an own hash that build.md repeats, what is in range and of this accelerator can be; the rest cannot."""
+    random, counts, folder = Random(3), Counter(), tmp_path / "d"
+    write_stand_in(folder)
+    facts = write_build(folder, BOARDS["ulx3s-85f"])
+    del facts[SEAL]
+    for _ in range(CASES):
+        text = json_text(mutate(facts, random))
+        try:
+            sealed = jsonfile.seal(json.loads(text))
+        except (ValueError, RecursionError):
+            continue
+        (folder / "build.json").write_text(json_text(sealed))
+        (folder / "build.md").write_text(f"\nbuild.json has the hash {sealed[SEAL]}.\n")
+        found = outcome(lambda: open_built(folder), str(folder))
+        counts[found is not None] += 1
+        if found is not None:
+            same = ("bitstream", "files", "model_hash", "configuration_sha256", "format")
+            assert [sealed[name] for name in same] == [facts[name] for name in same]
+            assert 8 <= found.clock_hz / found.baud <= 10_000 and found.bitstream == folder / "board.bit"
+    assert counts[False] > 1000, counts

@@ -29,7 +29,7 @@ class Whole:
     on: bool
     name: Annotated[str, Pattern("[a-z]+")] | None
     sides: tuple[Left | Right, ...]
-    sizes: dict[str, int | str]
+    sizes: dict[str, Annotated[int, Range(0, 5)] | str]
 
 
 GOOD = {"kind": "a", "count": 3, "share": 1, "on": True, "name": "x", "sides": [{"class": "Right", "x": 4}],
@@ -62,6 +62,7 @@ def test_decoded():
         ({"sides": [{"class": "Left", "x": 1, "y": 1}]}, "sides.0 has an unknown field 'y'"),
         ({"sides": [{"class": "Left"}]}, "sides.0 lacks field 'x'"),
         ({"sizes": {"p": None}}, "sizes.p must be one of int, str, not None"),
+        ({"sizes": {"p": 6}}, "sizes.p must be in 0..5, not 6"),
         ({"sizes": [["p", 1]]}, "sizes must be of type dict, not a list"),
         ({"class": "Left"}, "it must be of class Whole, not 'Left'"),
     ],

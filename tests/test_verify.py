@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from boards.board import BOARDS
 from gen.cli.app import run
-from gen.emit.built import write_built
 from gen.emit.manifest import Design, open_design
 from gen.fpga.estimate import estimate
 from gen.fpga.implement import implement
@@ -22,6 +22,7 @@ from gen.model.randommodel import random_model, random_rows
 from gen.verify.ladder import Ladder, verify
 from gen.verify.netlist import _recipe, synthesised_netlist
 from sim.ecp5 import CELLS
+from tests.built_folder import write_build
 
 INPUTS = 3
 
@@ -89,16 +90,13 @@ def test_the_netlist_of_a_build_is_the_one_that_is_proven(
     workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ):
     shutil.copytree(workshop / "d", tmp_path / "d")
-    files = ["board.bit", "board.v", "netlist.json"]
-    for name in files:
-        (tmp_path / "d" / name).write_text("{}")
-    write_built(tmp_path / "d", {"board": "b", "clock": {"hz": 1}, "baud": 1, "pins": []}, files)
+    write_build(tmp_path / "d", BOARDS["ulx3s-85f"], files={"netlist.json": "{}"})
     command = ["verify", str(tmp_path / "d"), "--input", str(workshop / "x.npz"), "--rungs", "netlist"]
     assert run(command) == 2
     assert "d/netlist.json: left no whole netlist" in capsys.readouterr().err
     (tmp_path / "d/netlist.json").write_text("{ }")
     assert run(command) == 2
-    assert "d/netlist.json: truncated or altered since it was built; make it again" in capsys.readouterr().err
+    assert "d/netlist.json: truncated or altered since it was made; make it again" in capsys.readouterr().err
 
 
 def test_no_design(tmp_path: Path, capsys: pytest.CaptureFixture):

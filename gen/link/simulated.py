@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gen.emit.built import BOARD_VERILOG, Built, is_built, open_built
+from gen.emit.buildfacts import BOARD_VERILOG
+from gen.emit.built import Built, is_built, open_built
 from gen.emit.manifest import Design
 from gen.emit.verilog import model_hash, verilog_text
 from gen.link.device import BAUD
