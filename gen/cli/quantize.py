@@ -6,20 +6,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import numpy as np
 from rich.console import Console
 
 from gen.atomic import check_free
+from gen.cli.app import CheckFailed
 from gen.cli.common import force_option, json_option, show, step
 from gen.cli.data import load_array
-from gen.model.accuracy import output_error
+from gen.model.accuracy import MAX_ERROR, assess, held_out
 from gen.model.checkpoint import read_checkpoint
-from gen.model.floatmodel import forward
+from gen.model.inputs import check_inputs
 from gen.model.modelfile import save_model
-from gen.model.quantize import integer_inputs, quantise
-from sim import reference
+from gen.model.quantize import quantise
 
-_SAMPLES = 32  # of the calibration set, for the accuracy that is reported
+_FEW = 8  # samples, below which a range or a figure is a rough one
+_SATURATED = 0.001  # share of a tensor's values from which on it is worth a line
+_SHOWN = 5
 
 
 @click.command(
@@ -36,29 +37,64 @@ _SAMPLES = 32  # of the calibration set, for the accuracy that is reported
     metavar="FILE",
     help="Typical inputs, .npy or .npz: uint8 images (N, C, H, W), or token ids (N, T).",
 )
+@click.option(
+    "--evaluate",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Inputs to measure the error on; unless given, a quarter of the calibration samples, 32 at most, is held out.",
+)
+@click.option(
+    "--max-error",
+    default=100 * MAX_ERROR,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    metavar="PERCENT",
+    help="Error of the output, RMS over its deviation, above which no model is written (exit status 1).",
+)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="MODEL", help="File to write.")
 @click.option("--exp", default="base2", metavar="KERNEL", help="Exponential of the core: base2 (default) or ibert.")
 @click.option("--gelu", default="table", metavar="KERNEL", help="GELU of the core: table (default) or ibert.")
 @force_option
 @json_option
-def command(checkpoint: Path, calibration: Path, output: Path, exp: str, gelu: str, force: bool, as_json: bool) -> None:
+def command(
+    checkpoint: Path,
+    calibration: Path,
+    evaluate: Path | None,
+    max_error: float,
+    output: Path,
+    exp: str,
+    gelu: str,
+    force: bool,
+    as_json: bool,
+) -> None:
     """Quantise the Hugging Face folder CHECKPOINT (config.json, model.safetensors) to int8.
 
     Supported: model_type vit and bert. Whatever cannot be done is refused by name.
+
+    The error printed is that of the integer model's output against the float model's, on inputs that calibration has
+    not seen. Exit status 1 if it is above the limit.
     """
     check_free(output, force=force)
     source = read_checkpoint(checkpoint)
-    inputs = load_array(calibration)
+    samples, name = check_inputs(source, load_array(calibration), str(calibration)), str(calibration)
+    others = []
+    if evaluate is None:
+        samples, others = held_out(samples)
+    else:
+        others, name = check_inputs(source, load_array(evaluate), str(evaluate)), str(evaluate)
     with step(f"quantising {source.name}"):
-        model = quantise(source, inputs, exp=exp, gelu=gelu)
-        few = inputs[:_SAMPLES]
-        expected = np.concatenate([np.ravel(value) for value in forward(source, few)])
-        rows = integer_inputs(source, model, few, str(calibration))
-        found = np.concatenate([np.ravel(reference.forward(model, row)["output"]) for row in rows])
-    error = output_error(found * model.scales["output"], expected)
-    digest = save_model(model, output)
+        model = quantise(source, samples, exp=exp, gelu=gelu)
+        accuracy = assess(source, model, others or samples, limit=max_error / 100, name=name)
+    good = accuracy.error is None or accuracy.error <= max_error / 100
+    digest = save_model(model, output) if good else None
+    warnings = []
+    if not others:
+        warnings.append("the one sample calibrated with is all there is to measure with too; give more, or --evaluate")
+    for count, use in ((len(samples), "calibrated with"), (len(others), "measured with")):
+        if others and count < _FEW:
+            warnings.append(f"only {count} sample{'s' * (count != 1)} {use}; give {_FEW} or more")
     result = {
-        "model": str(output),
+        "model": str(output) if good else None,
         "name": model.name,
         "sha256": digest,
         "norm": model.norm,
@@ -70,8 +106,15 @@ def command(checkpoint: Path, calibration: Path, output: Path, exp: str, gelu: s
         "classes": len(model.labels),
         "exp": exp,
         "gelu": gelu,
-        "output_error": error,
-        "output_error_samples": len(few),
+        "calibration_samples": len(samples),
+        "output_error": accuracy.error,
+        "output_error_samples": accuracy.samples,
+        "output_error_held_out": bool(others),
+        "max_error": max_error / 100,
+        "error_origin": accuracy.origin,
+        "stage_errors": accuracy.stages,
+        "saturated": accuracy.saturated,
+        "warnings": warnings,
         "unused_tensors": list(source.unused),
     }
 
@@ -80,13 +123,32 @@ def command(checkpoint: Path, calibration: Path, output: Path, exp: str, gelu: s
             f"{model.name}: {len(model.layers)} layers, {model.hidden} wide, {model.heads} heads, FFN {model.ffn}, "
             f"up to {model.max_tokens} tokens, {model.norm}-norm"
         )
+        error = "not defined, all float outputs are equal" if accuracy.error is None else f"{accuracy.error:.2%}"
         console.print(
-            "integer against float output, RMS over its deviation: "
-            + ("not defined, all float outputs are equal" if error is None else f"{error:.2%}")
-            + f" (measured, {len(few)} calibration samples)"
+            f"integer against float output, RMS over its deviation: {error} (measured on "
+            f"{accuracy.samples} {'samples that calibration has not seen' if others else 'calibration sample'}; "
+            f"{len(samples)} calibrated with)"
         )
+        console.print(f"values at the ends of their range: {_ends(accuracy.saturated)}")
+        for warning in warnings:
+            console.print(f"note: {warning}")
         if source.unused:
             console.print(f"not needed and left out: {', '.join(source.unused)}")
-        console.print(f"wrote {output} (sha256 {digest[:16]}...)")
+        if good:
+            console.print(f"wrote {output} (sha256 {digest[:16]}...)")
 
     show(result, as_json, render)
+    if not good:
+        raise CheckFailed(
+            f"{source.name}: the error of {accuracy.error:.1%} is above the limit of {max_error:g}% and arises in "
+            f"{accuracy.origin}; calibrate on more and typical inputs, mend the checkpoint, or raise --max-error"
+        )
+
+
+def _ends(saturated: dict[str, float]) -> str:
+    """The tensors with most values there."""
+    worst = sorted(((share, name) for name, share in saturated.items() if share >= _SATURATED), reverse=True)
+    if not worst:
+        return f"below {_SATURATED:.1%} in each of {len(saturated)} tensors"
+    more = f", and {len(worst) - _SHOWN} more" if len(worst) > _SHOWN else ""
+    return ", ".join(f"{name} {share:.1%}" for share, name in worst[:_SHOWN]) + more

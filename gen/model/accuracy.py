@@ -1,12 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far integer results are from those of the float model."""
+"""How far integer results are from those of the float model, where that arises, and how many values saturate."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["output_error"]
+from gen.model.checkpoint import Checkpoint
+from gen.model.floatmodel import forward
+from gen.model.quantize import integer_inputs
+from sim import reference
+from sim.qmodel import OperandInput, PatchInput, QuantModel
+
+__all__ = ["MAX_ERROR", "Accuracy", "assess", "held_out", "output_error"]
+
+MAX_ERROR = 0.25
+"""A larger error of the output makes a model useless. Those in docs/numerics.md are from 1 to 9 %."""
+
+HELD_OUT = 32  # samples at most: more tell little more
+FEW_STEPS = 16
+"""A tensor whose deviation is fewer steps of the residual stream lost its accuracy there."""
+
+ROUNDING = 0.01  # a stage's error that is nothing but that of int8 operands
 
 
 def output_error(found: npt.ArrayLike, expected: npt.ArrayLike) -> float | None:
@@ -17,4 +35,123 @@ def output_error(found: npt.ArrayLike, expected: npt.ArrayLike) -> float | None:
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     if not np.ptp(expected):  # whose deviation may be a little above 0, from rounding
         return None
+    largest = np.abs(expected).max()  # so that no square overflows
+    found, expected = found / largest, expected / largest
     return float(np.sqrt(np.mean((found - expected) ** 2)) / expected.std())
+
+
+def held_out(samples: Sequence[npt.NDArray]) -> tuple[list[npt.NDArray], list[npt.NDArray]]:
+    """``samples`` to calibrate with, and those to measure with: a quarter, 32 at most, spread evenly.
+
+    One sample does for neither without the other: then there is none to measure with.
+    """
+    count = min(max(len(samples) // 4, 1), HELD_OUT) if len(samples) > 1 else 0
+    chosen = {(2 * number + 1) * len(samples) // (2 * count) for number in range(count)}
+    return (
+        [sample for number, sample in enumerate(samples) if number not in chosen],
+        [sample for number, sample in enumerate(samples) if number in chosen],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """An integer model against the float one, on samples.
+
+    Attributes
+    ----------
+    samples : how many
+    error : of the output, see :func:`output_error`
+    stages : error of the residual stream behind each step, by the name of what was added last, in order
+    saturated : share of each integer tensor's values that lie at the ends of their range
+    origin : where an error above the limit arises: the stage whose values leave the others too few steps of the
+        residual stream, else that behind which the error grows most
+    """
+
+    samples: int
+    error: float | None
+    stages: dict[str, float | None]
+    saturated: dict[str, float]
+    origin: str | None
+
+
+def assess(
+    checkpoint: Checkpoint,
+    model: QuantModel,
+    samples: Sequence[npt.NDArray],
+    *,
+    limit: float = MAX_ERROR,
+    name: str = "input",
+) -> Accuracy:
+    """Run ``samples`` through ``checkpoint`` and through ``model``, quantised from it; ``name`` stands for them.
+
+    Raises
+    ------
+    InputError
+        If the samples do not fit the model.
+    """
+    stages = dict(_stages(model))
+    expected: dict[str, npt.NDArray] = {}
+    peaks: dict[str, float] = {}
+
+    def observe(tensor: str, value: npt.NDArray) -> None:
+        if tensor in stages or tensor == "output":
+            expected[tensor] = value
+        if tensor == "embedding" or tensor.endswith((".attention", ".ffn")):
+            peaks[tensor] = float(np.abs(value).max())
+
+    rows = integer_inputs(checkpoint, model, samples, name)
+    forward(checkpoint, samples, observe)
+    found: dict[str, list[npt.NDArray]] = {tensor: [] for tensor in expected}
+    ends: dict[str, list[int]] = {}
+    for row in rows:
+        trace = reference.forward(model, row)
+        for tensor, values in found.items():
+            values.append(trace[tensor].reshape(-1, expected[tensor].shape[-1]))
+        for tensor, value in trace.items():
+            if (bounds := _bounds(model, tensor)) is not None:
+                count = ends.setdefault(tensor, [0, 0])
+                count[0] += int(((value <= bounds[0]) | (value >= bounds[1])).sum())
+                count[1] += value.size
+    residual = model.scales["residual"]
+    real = {tensor: np.concatenate(values) * residual for tensor, values in found.items() if tensor != "output"}
+    errors = {stages[tensor]: output_error(value, expected[tensor]) for tensor, value in real.items()}
+    error = output_error(np.concatenate(found["output"]) * model.scales["output"], expected["output"])
+    origin = None
+    if error is not None and error > limit:
+        coarse = any(np.std(expected[tensor] / residual) < FEW_STEPS for tensor in real)
+        origin = max(peaks, key=peaks.__getitem__) if coarse else _growth(errors | {"output": error})
+    return Accuracy(
+        samples=len(rows),
+        error=error,
+        stages=errors,
+        saturated={tensor: at_end / values for tensor, (at_end, values) in ends.items()},
+        origin=origin,
+    )
+
+
+def _growth(errors: dict[str, float | None]) -> str:
+    """The stage behind which the error is the greatest multiple of that before it."""
+    values = [max(error or 0.0, ROUNDING) for error in errors.values()]
+    growth = [after / before for before, after in zip([ROUNDING, *values], values, strict=False)]
+    return list(errors)[int(np.argmax(growth))]
+
+
+def _stages(model: QuantModel) -> Iterator[tuple[str, str]]:
+    """The residual stream's tensors, and what was added to it last."""
+    if isinstance(model.input, PatchInput):
+        yield "embedding", "embedding"
+    for index in range(len(model.layers)):
+        yield f"layer{index}.residual1", f"layer{index}.attention"
+        yield f"layer{index}.residual2", f"layer{index}.ffn"
+
+
+def _bounds(model: QuantModel, tensor: str) -> tuple[int, int] | None:
+    """Least and largest value that ``tensor`` can hold, where its reaching them means that something was cut off."""
+    kind = tensor.rpartition(".")[2]
+    if kind in ("scores", "exp", "pooler") or (kind == "input" and isinstance(model.input, PatchInput)):
+        return None
+    if kind == "hidden" and model.layers[0].ffn.activation.unsigned:
+        return -1, 255  # 0 is where GELU and ReLU end
+    eight = {"q", "k", "v", "o", "norm", "norm1", "norm2", "hidden", "final_norm"}
+    wide = kind not in eight and not (kind == "input" and isinstance(model.input, OperandInput))
+    return (-32768, 32767) if wide else (-128, 127)

@@ -19,22 +19,26 @@ Int = npt.NDArray[np.integer]
 
 WEIGHT_MAX = 127  # symmetric int8
 BIAS_LIMIT = 1 << 26  # a bias larger than this in accumulator steps makes its channel's step coarser
+RATIO_MAX = ((1 << MULT_BITS) - 1) / 2
 NORM_BITS = 10  # fraction bits of a normalised value
 NORM_SHIFT_MAX = 31
 EPS_MAX = (1 << EPS_BITS) - 1
 
 
-def multiplier(ratio: npt.ArrayLike, name: str) -> tuple[Int, Int]:
+def multiplier(ratio: npt.ArrayLike, name: str, *, saturate: bool = False) -> tuple[Int, Int]:
     """``(mult, shift)`` with ``mult * 2^-shift`` nearest to each positive ``ratio``, mult in 2^15 .. 2^16 - 1.
 
-    Ratios below 2^-48 take smaller multipliers, down to 0.
+    Ratios below 2^-48 take smaller multipliers, down to 0. ``saturate``: ratios of 2^15 or more take the largest.
 
     Raises
     ------
     InputError
-        If a ratio is 2^15 or more; ``name`` says whose.
+        If a ratio is 2^15 or more and may not saturate; ``name`` says whose.
     """
-    fraction, exponent = np.frexp(np.asarray(ratio, dtype=np.float64))
+    ratio = np.asarray(ratio, dtype=np.float64)
+    if saturate:
+        ratio = np.minimum(ratio, RATIO_MAX)
+    fraction, exponent = np.frexp(ratio)
     mult, shift = np.rint(np.ldexp(fraction, MULT_BITS)).astype(np.int64), MULT_BITS - exponent.astype(np.int64)
     carry = mult >> MULT_BITS  # the fraction rounded up to 1
     mult, shift = mult >> carry, shift - carry

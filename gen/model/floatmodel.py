@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import erf
 
+from gen.errors import InputError
 from gen.model.checkpoint import (
     Affine,
     AttentionWeights,
@@ -90,6 +91,8 @@ def attention(
     o = np.empty_like(q)
     head_dim = q.shape[1] // heads
     starts = np.cumsum([0, *lengths[:-1]])
+    for name, value in zip("qkv", (q, k, v), strict=True):
+        observe(prefix + name, value)
     for length in sorted(set(lengths)):
         rows = starts[np.array(lengths) == length][:, None] + np.arange(length)
         split = [t[rows].reshape(*rows.shape, heads, head_dim).transpose(0, 2, 1, 3) for t in (q, k, v)]
@@ -98,8 +101,7 @@ def attention(
         o[rows] = (probabilities @ split[2]).transpose(0, 2, 1, 3).reshape(*rows.shape, -1)
         observe(f"{prefix}scores", scores)
         observe(f"{prefix}probabilities", probabilities)
-    for name, value in zip("qkvo", (q, k, v, o), strict=True):
-        observe(prefix + name, value)
+    observe(f"{prefix}o", o)
     return dense(o, weights.o)
 
 
@@ -125,8 +127,29 @@ def forward(
     Raises
     ------
     InputError
-        If the inputs do not fit the model.
+        If the inputs do not fit the model, or its numbers overflow on them.
     """
+    samples = check_inputs(checkpoint, inputs)
+    behind = "the input"
+
+    def checked(name: str, value: Float) -> None:
+        nonlocal behind
+        if not np.isfinite(value).all():
+            raise FloatingPointError
+        observe(name, value)
+        behind = name
+
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            return _forward(checkpoint, samples, checked)
+    except FloatingPointError:
+        raise InputError(
+            f"{checkpoint.name}: the float model's numbers overflow behind {behind}; scale its weights down"
+        ) from None
+
+
+def _forward(checkpoint: Checkpoint, samples: list[npt.NDArray], observe: Observer) -> Float | list[Float]:
+    """:func:`forward` of checked samples."""
 
     def normed(x: Float, norm: Affine, name: str) -> Float:
         x = layernorm(x, norm, checkpoint.eps)
@@ -141,7 +164,6 @@ def forward(
     def attend(x: Float, weights: AttentionWeights, prefix: str) -> Float:
         return attention(x, weights, checkpoint.heads, lengths, prefix, observe)
 
-    samples = check_inputs(checkpoint, inputs)
     h, lengths = embed(checkpoint, samples)
     if isinstance(checkpoint.embedding, BareAttention):
         observe("input", h)

@@ -75,7 +75,11 @@ def quantise(checkpoint: Checkpoint, calibration: Samples, *, exp: str = "base2"
             raise InputError(f'{option}: unknown kernel "{value}"; choose one of {", ".join(KERNELS[option])}')
     if checkpoint.pooler is not None and gelu != "table":
         raise InputError(f'{checkpoint.name}: gelu = "{gelu}" cannot express the pooler\'s tanh; choose gelu = "table"')
-    return _Quantiser(checkpoint, calibration, exp, gelu).model()
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            return _Quantiser(checkpoint, calibration, exp, gelu).model()
+    except FloatingPointError:
+        raise InputError(f"{checkpoint.name}: numbers overflow in its constants; scale its weights down") from None
 
 
 def integer_inputs(
@@ -96,8 +100,9 @@ def integer_inputs(
     if isinstance(checkpoint.embedding, PatchEmbedding):
         return list(patch_rows(np.stack(samples), checkpoint.embedding.patch))
     bits, kind = (8, np.int8) if isinstance(model.input, OperandInput) else (16, np.int16)
-    rows, lengths = embed(checkpoint, samples)
-    rows = saturate(np.rint(rows / model.scales["input"]).astype(np.int64), bits).astype(kind)
+    with np.errstate(over="ignore"):
+        rows, lengths = embed(checkpoint, samples)
+        rows = np.clip(np.rint(rows / model.scales["input"]), -(1 << bits - 1), (1 << bits - 1) - 1).astype(kind)
     return np.split(rows, np.cumsum(lengths)[:-1])
 
 
@@ -259,7 +264,8 @@ class _Quantiser:
             return linear(weights.weight * operand, weights.bias, channel[name], prefix + name)
 
         unit = SCORE_UNITS[self.exp] / math.sqrt(checkpoint.head_dim)
-        score_mult, score_shift = multiplier(head["q"] * head["k"] * unit, f"{prefix}scores")
+        # Where a single step of a score is beyond the exponential's range, softmax is one-hot, and the largest will do.
+        score_mult, score_shift = multiplier(head["q"] * head["k"] * unit, f"{prefix}scores", saturate=True)
         out_mult, out_shift = multiplier(head["v"] / head["o"], f"{prefix}o")
         return Attention(
             q=projection("q", block.q),
