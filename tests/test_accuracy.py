@@ -153,12 +153,13 @@ def test_quantize_measures_on_what_calibration_has_not_seen(checkpoint: Path, tm
     images = np.load(CALIBRATION)[:40]
     assert run(arguments_of(checkpoint, tmp_path / "a", images, tmp_path)) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["calibration_samples"], found["output_error_samples"]) == (30, 10)
+    assert (found["calibration_samples"], found["output_error_samples"]) == (40, 10)
     assert found["output_error_held_out"] and 0 < found["output_error"] < 0.05 and not found["warnings"]
     source = read_checkpoint(checkpoint)
     calibrate, measure = held_out(list(images))
     expected = assess(source, quantise(source, calibrate), measure)
     assert (found["output_error"], found["saturated"]) == (expected.error, expected.saturated)
+    assert content_hash(load_model(tmp_path / "a")) == content_hash(quantise(source, images))
 
     np.save(tmp_path / "y.npy", np.load(CALIBRATION)[100:103])
     assert run(arguments_of(checkpoint, tmp_path / "b", images, tmp_path, "--evaluate", tmp_path / "y.npy")) == 0

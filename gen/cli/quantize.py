@@ -72,19 +72,20 @@ def command(
     Supported: model_type vit and bert. Whatever cannot be done is refused by name.
 
     The error printed is that of the integer model's output against the float model's, on inputs that calibration has
-    not seen. Exit status 1 if it is above the limit.
+    not seen; where they are held out, the model written is calibrated with them too. Exit status 1 if the error is
+    above the limit.
     """
     check_free(output, force=force)
     source = read_checkpoint(checkpoint)
     samples, name = check_inputs(source, load_array(calibration), str(calibration)), str(calibration)
-    others = []
-    if evaluate is None:
-        samples, others = held_out(samples)
-    else:
+    seen, others = (samples, []) if evaluate is not None else held_out(samples)
+    if evaluate is not None:
         others, name = check_inputs(source, load_array(evaluate), str(evaluate)), str(evaluate)
     with step(f"quantising {source.name}"):
-        model = quantise(source, samples, exp=exp, gelu=gelu)
+        model = quantise(source, seen, exp=exp, gelu=gelu)
         accuracy = assess(source, model, others or samples, limit=max_error / 100, name=name)
+        if len(seen) < len(samples):  # measured, the held-out ones make the model no worse
+            model = quantise(source, samples, exp=exp, gelu=gelu)
     good = accuracy.error is None or accuracy.error <= max_error / 100
     digest = save_model(model, output) if good else None
     warnings = []
@@ -92,7 +93,7 @@ def command(
         warnings.append("the one sample calibrated with is all there is to measure with too; give more, or --evaluate")
     for count, use in ((len(samples), "calibrated with"), (len(others), "measured with")):
         if others and count < _FEW:
-            warnings.append(f"only {count} sample{'s' * (count != 1)} {use}; give {_FEW} or more")
+            warnings.append(f"only {count} {_plural('sample', count)} {use}; give {_FEW} or more")
     result = {
         "model": str(output) if good else None,
         "name": model.name,
@@ -125,9 +126,9 @@ def command(
         )
         error = "not defined, all float outputs are equal" if accuracy.error is None else f"{accuracy.error:.2%}"
         console.print(
-            f"integer against float output, RMS over its deviation: {error} (measured on "
-            f"{accuracy.samples} {'samples that calibration has not seen' if others else 'calibration sample'}; "
-            f"{len(samples)} calibrated with)"
+            f"integer against float output, RMS over its deviation: {error} (measured on {accuracy.samples} "
+            f"{_plural('sample', accuracy.samples)} {_source(evaluate is None, bool(others))}; the model is calibrated "
+            f"with {len(samples)})"
         )
         console.print(f"values at the ends of their range: {_ends(accuracy.saturated)}")
         for warning in warnings:
@@ -143,6 +144,16 @@ def command(
             f"{source.name}: the error of {accuracy.error:.1%} is above the limit of {max_error:g}% and arises in "
             f"{accuracy.origin}; calibrate on more and typical inputs, mend the checkpoint, or raise --max-error"
         )
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def _source(held: bool, others: bool) -> str:
+    if not others:
+        return "of the calibration itself"
+    return "held out from calibration" if held else "of their own"
 
 
 def _ends(saturated: dict[str, float]) -> str:
