@@ -3,9 +3,30 @@
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
-__all__ = ["Native", "declare"]
+from sim.verilate import BuildFailed
+
+__all__ = ["Native", "declare", "open_library"]
+
+
+def open_library(path: Path) -> ctypes.CDLL:
+    """The shared library at ``path``, which is in the build folder.
+
+    Raises
+    ------
+    sim.verilate.BuildFailed
+        If it cannot be read, or is none of this machine.
+    """
+    try:
+        path.open("rb").close()  # the loader itself says of every failure that there is no such file
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        reason = error.strerror or str(error).removeprefix(f"{path}: ")
+        raise BuildFailed(
+            f"{path}: cannot be opened ({reason}); remove {path.parent}, or set RTLFORMER_BUILD to a folder of your own"
+        ) from None
 
 
 def declare(library: ctypes.CDLL, prefix: str, functions: Mapping[str, tuple[Any, Sequence[Any]]]) -> ctypes.CDLL:

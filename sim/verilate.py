@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -236,8 +237,9 @@ def cached(kind: str, key: object, make: Callable[[Path], None]) -> Path:
         return final
     with _locked(root / f"{digest}.lock"):
         if not final.is_dir():
-            folder = Path(tempfile.mkdtemp(prefix=f"{digest}.", dir=root))
+            folder = root / f"{digest}.{secrets.token_hex(4)}"
             try:
+                folder.mkdir()  # for others to read too, as the umask says: the build folder may be shared
                 make(folder)
                 folder.rename(final)
             finally:

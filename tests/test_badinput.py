@@ -463,7 +463,7 @@ def test_tool_that_fails_or_leaves_too_little(
 # --- a full disk
 
 
-def full(*_: object) -> None:
+def full(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

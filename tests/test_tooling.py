@@ -20,6 +20,7 @@ from hw.programs import ToolMissing
 from hw.stream import StreamBuffer
 from hw.verilog import to_verilog
 from sim import verilate
+from sim.native import open_library
 from sim.runner import run_cocotb
 from sim.tb.streams import pack, unpack
 
@@ -163,6 +164,40 @@ def test_a_cached_folder_is_made_once_and_whole(monkeypatch, tmp_path):
     assert len(made) == 2 and len(set(found)) == 1
     assert sorted(os.listdir(found[0])) == ["a", "b"]
     assert verilate.cached("things", ["other key"], make) != found[0]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o755), (0o002, 0o775), (0o077, 0o700)])
+def test_a_cached_folder_is_for_others_as_the_umask_says(monkeypatch, tmp_path, umask, mode):
+    monkeypatch.setenv("RTLFORMER_BUILD", str(tmp_path / "build"))
+    before = os.umask(umask)
+    try:
+        found = verilate.cached("things", ["key"], lambda folder: (folder / "out").write_text("x"))
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (found, found.parent)] == [mode, mode]
+    assert (found / "out").stat().st_mode & 0o777 == mode & 0o666
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:10]), "file too short"),
+        (lambda path: path.write_text("text" * 1000), "invalid ELF header"),
+        (lambda path: path.unlink(), "No such file"),
+        (lambda path: (path.unlink(), path.symlink_to("/dev/null/x")), "Not a directory"),
+    ],
+)
+def test_a_library_that_cannot_be_opened_is_named(tmp_path, damage, reason):
+    (tmp_path / "three.cpp").write_text('extern "C" int three() { return 3; }')
+    (tmp_path / "hash").mkdir()
+    library = tmp_path / "hash" / "out"
+    for path in (tmp_path / "out", library):
+        command = [*verilate.compiler()[0], "-shared", "-fPIC", str(tmp_path / "three.cpp"), "-o", str(path)]
+        subprocess.run(command, check=True)
+    assert open_library(tmp_path / "out").three() == 3
+    damage(library)
+    with pytest.raises(verilate.BuildFailed, match=f"hash/out: cannot be opened \\(.*({reason}).*\\); remove .*/hash,"):
+        open_library(library)
 
 
 # ----- the runner: a wrong device fails, and why is said -----

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from sim import verilate
-from sim.native import Native, declare
+from sim.native import Native, declare, open_library
 
 __all__ = ["LINE_ERROR", "SimulatedBoard"]
 
@@ -148,7 +148,7 @@ class SimulatedBoard(Native):
 def _load(path: Path) -> ctypes.CDLL:
     buffer, size = ctypes.c_void_p, ctypes.c_uint64
     return declare(
-        ctypes.CDLL(str(path)),
+        open_library(path),
         "board",
         {
             "create": (ctypes.c_void_p, [ctypes.c_double]),

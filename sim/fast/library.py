@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sim import verilate
-from sim.native import declare
+from sim.native import declare, open_library
 
 __all__ = ["BUDGET_USED", "DEADLOCK", "REACHED", "Library", "Probe", "State", "load"]
 
@@ -85,7 +85,7 @@ def load(verilog: str, *, top: str, waves: bool, progress: Callable[[str], None]
         waves=waves,
         progress=progress,
     )
-    return Library(_declare(ctypes.CDLL(str(path))), probes)
+    return Library(_declare(open_library(path)), probes)
 
 
 def _check_ports(verilog: str, top: str) -> None:
