@@ -20,6 +20,7 @@ from gen.cli.app import run
 from gen.cli.common import show, show_markdown, step
 from gen.cli.data import show_outputs
 from gen.errors import InputError
+from gen.model.modelfile import load_model, save_model
 from gen.program.compiler import compile_model
 from gen.text import one_line
 from hw.config import preset
@@ -95,6 +96,24 @@ def test_labels(capsys: pytest.CaptureFixture):
         design = SimpleNamespace(model=model, image=compile_model(model, preset("tiny")))
         show({}, False, lambda console, design=design: show_outputs(console, design, [np.eye(3, dtype=np.int16)[1]]))
         assert capsys.readouterr().out.startswith(f"input 0: {shown}  [")
+
+
+@pytest.mark.parametrize("name", ["[/x]", "a\nb", "\x1b[31m", "", "ü"])
+def test_model_names_are_plain(name: str, tmp_path: Path):
+    """They stand in Markdown, Verilog comments and pictures."""
+    save_model(dataclasses.replace(small_model(), name="plain-1.0_x"), tmp_path / "m")
+    assert load_model(tmp_path / "m").name == "plain-1.0_x"
+    with pytest.raises(InputError, match="name must be of letters"):
+        save_model(dataclasses.replace(small_model(), name=name), tmp_path / "n")
+        load_model(tmp_path / "n")
+
+
+def test_reports_on_a_terminal(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    show({}, False, lambda console: show_markdown(console, "# Report of \x1b]0;x\x07\n\nas [here](http://x)\n"))
+    said = sys.stdout.getvalue()
+    assert "Report of" in said and "here" in said and "\x1b]" not in said and "\x07" not in said
 
 
 @pytest.mark.parametrize("name", ["br[ack]et", "clo[/x]se", ":smile:", "two  spaces", "esc\x1b[31m"])

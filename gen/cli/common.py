@@ -153,10 +153,11 @@ def show(result: dict, as_json: bool, render: Callable[[Console], None]) -> None
 
 def show_markdown(console: Console, text: str) -> None:
     """Laid out on a terminal, as it is elsewhere."""
+    lines = [one_line(line) for line in text.splitlines()]
     if console.is_terminal:
-        console.print(Markdown(text))
+        console.print(Markdown("\n".join(lines), hyperlinks=False))
         return
-    for line in text.splitlines():
+    for line in lines:
         console.print(line)
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 
@@ -31,6 +33,8 @@ def check_values(model: QuantModel) -> None:
     Misfit
         The message names the field.
     """
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", model.name):  # it stands in reports, titles and comments
+        raise Misfit(f"name must be of letters, digits, '_', '.' and '-', not {model.name!r}")
     for name in ("hidden", "heads", "head_dim", "ffn", "max_tokens"):
         _number(name, getattr(model, name), 1, SIZE_MAX)
     for name in ("residual", "input", "output"):
