@@ -18,7 +18,7 @@ class InputError(ValueError):
         super().__init__(one_line(message).strip())
 
 
-def brief(error: BaseException, most: int = 160) -> str:
-    """What a foreign error says, at most ``most`` characters of it: some quote the whole file."""
+def brief(error: object, most: int = 160) -> str:
+    """What a foreign error or value says, at most ``most`` characters of it: some quote the whole file."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"

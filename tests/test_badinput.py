@@ -201,6 +201,7 @@ def test_calibration_of_objects_is_not_unpickled(refused, checkpoint: Path, tmp_
         (np.zeros((4, 9), np.int16), ("tokens, 8]", "[4, 9]", "--checkpoint")),
         (np.zeros((1, 5, 8), np.int16), ("5 tokens", "1 to 4")),
         (np.zeros((4, 8)), ("integers", "float64")),
+        (np.zeros((4, 8), bool), ("integers", "bool")),
         (np.full((4, 8), 40000), ("-32768..32767", "40000")),
         (np.zeros((2, 1, 2, 8), np.uint8), ("rows", "--checkpoint")),
         (np.zeros((0, 4, 8), np.int16), ("no sample",)),

@@ -7,9 +7,12 @@ that content can be: of the right types and shapes, in range, and in agreement w
 
 from __future__ import annotations
 
+import io
 import json
+import warnings
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,13 +23,15 @@ import safetensors.numpy
 
 from boards.board import BOARDS
 from gen import jsonfile
+from gen.cli.data import load_array
 from gen.emit.built import open_built
 from gen.emit.manifest import MANIFEST, open_design, write_design
 from gen.errors import InputError
 from gen.jsonfile import SEAL, canonical
 from gen.model import modelfile
+from gen.model.inputs import check_inputs
 from gen.model.modelfile import content_hash, load_model, save_model
-from gen.model.randommodel import random_model, random_rows
+from gen.model.randommodel import random_checkpoint, random_model, random_rows
 from gen.program.compiler import compile_model
 from hw.config import preset
 from sim.reference import forward
@@ -227,3 +232,97 @@ def test_builds_of_another_meaning(tmp_path: Path):
             assert [sealed[name] for name in same] == [facts[name] for name in same]
             assert 8 <= found.clock_hz / found.baud <= 10_000 and found.bitstream == folder / "board.bit"
     assert counts[False] > 1000, counts
+
+
+# --- arrays
+
+
+def rewritten_header(data: bytes, random: Random) -> bytes:
+    """A ``.npy`` file whose header says something else, and is as long as it says."""
+    length = int.from_bytes(data[8:10], "little")
+    header = data[10 : 10 + length].decode("latin1").rstrip()
+    shape = header[header.index("(") :].partition(")")[0] + ")"
+    places = [
+        (shape, ["()", "(1,)", "(-1,)", "(2, 3, 8)", "(48,)", "(10**12, 8)", "(1000000000000, 8, 8)", "(True, 48)",
+                 "48", "(6, 8.0)", "(6, None)", "(6, (8,))", "'x'", "(" * 500, "(6,", f"({'1, ' * 80}48)",
+                 f"({'9' * 900}, 0)", "(-6, -8)", "(9223372036854775807, 2)", "(4294967296, 4294967296)"]),
+        (header[header.index("descr") + 8 :].split(", ")[0],
+         ["'|b1'", "'|i1'", "'<u2'", "'>u2'", "'<f4'", "'<f8'", "'<f16'", "'<c8'", "'|O'", "'|S48'", "'<U12'", "'|V8'",
+          "'<M8[s]'", "[('a', '<i4')]", "None", "7", "'x'", "''", "('|u1', (2,))", "'|u1,|u1'", "'\\\\d'"]),
+        ("False", ["True", "None", "1", "'False'"]),
+        ("descr", ["Descr", "", "shape"]),
+        ("shape", ["Shape", "descr"]),
+        ("{", ["", "{{", "{'x': 1, ", "[", "-" * 200]),
+        ("}", ["", "}}", "})", "}\n\n", "} + {}", "\0"]),
+    ]  # fmt: skip
+    old, choices = random.choice(places)
+    changed = header.replace(old, random.choice(choices), 1).encode("latin1")
+    version = random.choice([b"\x01\x00"] * 8 + [b"\x02\x00", b"\x03\x00", b"\x00\x01", b"\x04\x00"])
+    size = len(changed).to_bytes(2 if version == b"\x01\x00" else 4, "little")
+    return data[:6] + version + size + changed + data[10 + length :]
+
+
+def damaged_zip(data: bytes, random: Random) -> bytes:
+    """A ``.npz`` file with another value in a field of its directory or of a member's header."""
+    marks = [(b"PK\x01\x02", 46), (b"PK\x03\x04", 30), (b"PK\x05\x06", 22)]
+    mark, length = random.choice(marks)
+    starts = [n for n in range(len(data)) if data.startswith(mark, n)]
+    place = random.choice(starts) + random.randrange(4, length)
+    value = random.choice([b"\0", b"\xff", b"\x01", b"\x08", b"\x0c", b"\x63"]) * random.choice([1, 2, 4])
+    return data[:place] + value + data[place + len(value) :]
+
+
+def saved(save: Callable, *arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    save(buffer, *arrays)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.int64])
+def test_npy_files(tmp_path: Path, kind: type):
+    """A ``.npy`` file has no checksum: what is taken is all of it, and the numbers that NumPy reads in it."""
+    random, counts, path = Random(4), Counter(), tmp_path / "x.npy"
+    data = saved(np.save, np.arange(48).reshape(6, 8).astype(kind))
+    for _ in range(CASES // 3):
+        damaged = random.choice([rewritten_header, rewritten_header, damaged_bytes])(data, random)
+        path.write_bytes(damaged)
+        found = outcome(lambda: load_array(path), "x.npy")
+        counts[found is not None] += 1
+        if found is not None:
+            stream = io.BytesIO(damaged)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                expected = np.load(stream)
+            assert not stream.read() and found.dtype == expected.dtype and found.tobytes() == expected.tobytes()
+            assert found.shape == expected.shape and found.dtype.kind in "biuf"
+            inputs_of(found)
+    assert counts[False] > CASES // 6 and counts[True] > 20, counts
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz_files(tmp_path: Path, save: Callable):
+    """A ``.npz`` file has a checksum for each array: damage is refused, or without effect."""
+    random, counts, path = Random(5), Counter(), tmp_path / "x.npz"
+    arrays = [np.arange(8 * n).reshape(n, 8).astype(kind) for n, kind in ((3, np.int16), (4, np.int16), (2, np.uint8))]
+    data = saved(save, *arrays)
+    for _ in range(CASES // 2):
+        path.write_bytes(random.choice([damaged_zip, damaged_bytes])(data, random))
+        found = outcome(lambda: load_array(path), "x.npz")
+        counts[found is not None] += 1
+        if found is not None:
+            assert len(found) == len(arrays)
+            for array, original in zip(found, arrays, strict=True):
+                assert array.dtype == original.dtype and np.array_equal(array, original)
+    assert counts[False] > CASES // 6, counts
+
+
+@cache
+def small_image() -> Any:
+    return compile_model(small_model(), preset("tiny"))
+
+
+def inputs_of(array: np.ndarray) -> None:
+    """What takes arrays refuses this one by name, or takes it."""
+    outcome(lambda: small_image().input_packet(array), "input")
+    for shape in ({"pixels": 4}, {"norm": "post"}, {"layers": 0}):
+        outcome(lambda shape=shape: check_inputs(random_checkpoint(hidden=8, heads=1, ffn=8, **shape), array), "input")

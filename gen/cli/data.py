@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
+from gen.arrayfile import read_arrays
 from gen.atomic import output_file
 from gen.emit.manifest import Design
 from gen.errors import InputError
-from gen.files import read_bytes
 from gen.simulate.run import model_inputs
 from sim.golden import IntArray
 
@@ -53,19 +52,10 @@ def load_array(path: str | Path) -> npt.NDArray | list[npt.NDArray]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a .npy file, or .npz with one array a sample")
-    try:
-        loaded = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
-        arrays = [loaded[name] for name in loaded.files] if hasattr(loaded, "files") else loaded
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = "" if "pickle" in str(error) else f" ({error or type(error).__name__})"
-        raise InputError(f"{path}: not a NumPy array of numbers{reason}; save it with numpy.save") from None
+    loaded = read_arrays(path)
+    arrays = list(loaded.values()) if isinstance(loaded, dict) else loaded
     if not isinstance(arrays, list) and not arrays.ndim:
         raise InputError(f"{path}: holds one number, not an array of samples; give at least one sample")
-    for array in arrays if isinstance(arrays, list) else [arrays]:
-        if array.dtype.kind not in "biuf":
-            raise InputError(f"{path}: holds {array.dtype}, not numbers; save numbers with numpy.save")
     return arrays
 
 

@@ -110,7 +110,7 @@ class Image:
                 f"{port.features} values a token"
             )
         self._check_tokens(len(x))
-        if x.dtype.kind not in "iub":
+        if x.dtype.kind not in "iu":
             raise InputError(f"input: values must be integers {lo}..{hi}, not {x.dtype}; quantise them first")
         if x.min() < lo or x.max() > hi:
             raise InputError(f"input: values must lie in {lo}..{hi}, not {x.min()}..{x.max()}; quantise them first")
