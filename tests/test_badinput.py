@@ -126,6 +126,7 @@ def test_unknown_kernel(refused, checkpoint: Path, tmp_path: Path, option: tuple
         (["synth", "x", "--seeds", "none"], ("--seeds", "none")),
         (["estimate", "--config", "tiny", "--mhz", "nan"], ("--mhz", "nan", "not finite")),
         (["estimate", "--config", "tiny", "--mhz", "inf"], ("--mhz", "inf")),
+        (["quantize", "x", "--calibration", "x", "-o", "m", "--max-error", "inf"], ("--max-error", "not finite")),
     ],
 )
 def test_wrong_command_line(refused, arguments: list[str], words: tuple[str, ...]):

@@ -3,6 +3,7 @@
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,12 @@ def test_types():
 def test_numbers_that_json_does_not_have(number: float, inside):
     with pytest.raises(ValueError, match="not JSON compliant"):
         json_text(inside(number))
+
+
+def test_no_option_takes_what_json_does_not_have():
+    for path in [*(ROOT / "gen").rglob("*.py"), *(ROOT / "boards").rglob("*.py")]:
+        text = path.read_text(encoding="utf-8").replace("class Finite(click.FloatRange)", "")
+        assert not re.search(r"click\.(FloatRange|FLOAT)|type=float", text), path
 
 
 def test_nothing_is_written_by_another_encoder():

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from gen.atomic import check_free
 from gen.cli.app import CheckFailed
-from gen.cli.common import force_option, json_option, show, step
+from gen.cli.common import Finite, force_option, json_option, show, step
 from gen.cli.data import load_array
 from gen.model.accuracy import MAX_ERROR, assess, held_out
 from gen.model.checkpoint import read_checkpoint
@@ -47,7 +47,7 @@ _SHOWN = 5
     "--max-error",
     default=100 * MAX_ERROR,
     show_default=True,
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     metavar="PERCENT",
     help="Error of the output, RMS over its deviation, above which no model is written (exit status 1).",
 )

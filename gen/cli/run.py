@@ -14,7 +14,7 @@ from rich.console import Console
 
 from gen.atomic import check_free
 from gen.cli.app import CheckFailed
-from gen.cli.common import Tell, force_option, json_option, show, step
+from gen.cli.common import Finite, Tell, force_option, json_option, show, step
 from gen.cli.data import INPUT_HELP, checkpoint_option, output_option, read_inputs, show_outputs, write_outputs
 from gen.emit.manifest import Design, open_design
 from gen.errors import InputError
@@ -49,7 +49,7 @@ from sim.reference import forward
 @click.option("--reload", is_flag=True, help="Load the model even if the board says that it holds it.")
 @click.option("--baud", type=click.IntRange(1, MOST_BAUD), default=BAUD, show_default=True,
               help="As the bitstream was built.")  # fmt: skip
-@click.option("--timeout", type=click.FloatRange(0.1, 3600), metavar="SECONDS",
+@click.option("--timeout", type=Finite(0.1, 3600), metavar="SECONDS",
               help="Give the board up after so long without an answer.  [default: 3; 15 if simulated]")  # fmt: skip
 @output_option
 @force_option
