@@ -95,7 +95,12 @@ def _program(name: str, tool: str, arguments: list[str], needed_for: str, packag
         announce(tool)
         try:
             result = subprocess.run(
-                [find(tool), *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+                [find(tool), *arguments],
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_TIMEOUT_S,
+                check=False,
             )
         except InputError as error:
             return _missing(name, error, needed_for)

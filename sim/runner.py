@@ -126,7 +126,7 @@ def run_cocotb(
 def build_cocotb(verilog: str, *, top: str = "top") -> Path:
     """The simulator of ``verilog`` with cocotb in it; only the top module's ports are visible to testbenches."""
     libs = cocotb_tools.config.libs_dir
-    harness = (cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp").read_text()
+    harness = (cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp").read_text(encoding="utf-8")
     # Making every signal public, as cocotb's own runner does, costs twice the run time.
     public = [f'public_flat_rw -module "{top}" -var "{port.name}"\n' for port in verilate.ports(verilog, top)]
     return verilate.build(

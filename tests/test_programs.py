@@ -161,6 +161,12 @@ def test_compiler(said, fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert reason in last and "CXX" in last and "C++17 compiler" in last and str(tmp_path / "out") not in last
 
 
+def test_compiler_that_says_what_is_no_text(fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CXX", str(program(tmp_path / "cxx", "#!/bin/sh\nprintf '\\377oops'; exit 1\n")))
+    with pytest.raises(verilate.BuildFailed, match="compiler failed with status 1:\n\ufffdoops"):
+        verilate.compiler()
+
+
 def test_verilator(said, fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "verilator" / "bin").mkdir(parents=True)
     program(tmp_path / "verilator" / "bin" / "verilator_bin", DEAD)

@@ -15,6 +15,7 @@ __all__ = ["BUDGET_USED", "DEADLOCK", "REACHED", "Library", "Probe", "State", "l
 BUDGET_USED, REACHED, DEADLOCK = range(3)
 CYCLES, INPUT_TAKEN, OUTPUTS, FRAMES = range(4)
 
+_HARNESS = Path(__file__).parent / "harness.cpp"
 _PORTS = {
     ("clk", 1, True),
     ("rst", 1, True),
@@ -77,7 +78,7 @@ def load(verilog: str, *, top: str, waves: bool, progress: Callable[[str], None]
     path = verilate.build(
         verilog,
         top=top,
-        harness=f"#define PROBES(X) {' '.join(entries)}\n" + (Path(__file__).parent / "harness.cpp").read_text(),
+        harness=f"#define PROBES(X) {' '.join(entries)}\n" + _HARNESS.read_text(encoding="utf-8"),
         control="".join(f'public_flat_rd -module "{top}" -var "{name}"\n' for name in names),
         options=["--timescale", "1ns/1ns"],
         link=[f"-Wl,--version-script={Path(__file__).parent / 'exports.map'}"],
