@@ -161,3 +161,5 @@ class QuantModel:
     scales: dict[str, float] = field(default_factory=dict)
     """Real value of one step: "residual", "logits", "input", and per-layer entries for reports."""
     labels: tuple[str, ...] = ()
+    source: str = ""
+    """SHA-256 of the checkpoint's configuration and tensors; "" where there was no checkpoint."""

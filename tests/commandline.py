@@ -13,6 +13,7 @@ from gen.jsontext import json_text
 from gen.model.randommodel import random_model
 from gen.program.compiler import compile_model
 from hw.config import CoreConfig, preset
+from sim.qmodel import QuantModel
 
 __all__ = [
     "CALIBRATION",
@@ -48,11 +49,11 @@ def stand_in(config: CoreConfig) -> str:
     return "\n".join([*lines, "endmodule", ""])
 
 
-def write_stand_in(folder: Path) -> None:
-    """The folder that 'rtlformer generate' makes of the small model, but for what is in its core."""
-    config = preset("tiny")
+def write_stand_in(folder: Path, model: QuantModel | None = None) -> None:
+    """The folder that 'rtlformer generate' makes of the small model, or another, but for what is in its core."""
+    config, model = preset("tiny"), model or small_model()
     with output_folder(folder) as work:
-        write_design(work, small_model(), compile_model(small_model(), config), stand_in(config))
+        write_design(work, model, compile_model(model, config), stand_in(config))
 
 
 def reseal(path: Path, facts: dict) -> None:

@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 
 from gen.model.modelfile import save_model
+from tests.checkpoints import BERT
 from tests.commandline import DIGITS, small_model
 
 # The same examples in every run: a failure seen once is seen again.
@@ -23,6 +24,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def checkpoint(tmp_path: Path) -> Path:
     """The digits checkpoint, to be changed."""
     return shutil.copytree(DIGITS / "checkpoint", tmp_path / "checkpoint")
+
+
+@pytest.fixture
+def vit(tmp_path: Path) -> Path:
+    """The digits checkpoint in a folder of another name, to be changed."""
+    return shutil.copytree(DIGITS / "checkpoint", tmp_path / "vit")
+
+
+@pytest.fixture
+def bert(tmp_path: Path) -> Path:
+    """A small text classifier's folder, to be changed."""
+    return shutil.copytree(BERT, tmp_path / "bert")
 
 
 @pytest.fixture

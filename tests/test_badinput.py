@@ -160,7 +160,7 @@ def test_wrong_configuration_file(refused, model_file: Path, tmp_path: Path, tex
     ("change", "words"),
     [
         ({"weight_words": 4}, ("W needs", "weight_words")),
-        ({"max_tokens": 2}, ("max_tokens", "2")),
+        ({"max_tokens": 2}, ("max_tokens of 2", "--fit", "--max-tokens")),
         ({"program_words": 8}, ("PROG needs", "program_words")),
         ({"exp": "ibert"}, ("exp",)),
     ],
@@ -200,7 +200,7 @@ def test_calibration_of_objects_is_not_unpickled(refused, checkpoint: Path, tmp_
     ("array", "words"),
     [
         (np.zeros((4, 9), np.int16), ("tokens, 8]", "[4, 9]", "--checkpoint")),
-        (np.zeros((1, 5, 8), np.int16), ("5 tokens", "1 to 4")),
+        (np.zeros((1, 5, 8), np.int16), ("5 tokens", "1 to 4", "--max-tokens", "--fit")),
         (np.zeros((4, 8)), ("integers", "float64")),
         (np.zeros((4, 8), bool), ("integers", "bool")),
         (np.full((4, 8), 40000), ("-32768..32767", "40000")),

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 import gen.model.modelfile
 from gen.errors import InputError
-from gen.model.modelfile import content_hash, load_model, save_model
+from gen.model.modelfile import FORMAT, content_hash, load_model, save_model
 from gen.model.randommodel import random_model, random_rows
 from sim import reference
 from sim.qmodel import QuantModel
@@ -111,8 +111,8 @@ def test_altered_structure_is_refused(saved: Path):
 
 def test_other_format_version_is_refused(saved: Path):
     data = saved.read_bytes()
-    saved.write_bytes(data.replace(b'\\"format\\": 1', b'\\"format\\": 7'))
-    refusal(saved, "format 7", "reads 1")
+    saved.write_bytes(data.replace(b'\\"format\\": 2', b'\\"format\\": 7'))
+    refusal(saved, "format 7", "reads 2")
 
 
 def test_other_files_are_refused(tmp_path: Path, saved: Path):
@@ -129,10 +129,10 @@ def test_other_files_are_refused(tmp_path: Path, saved: Path):
 
 def test_structure_of_another_version_is_refused(tmp_path: Path):
     for structure, word in (({"class": "Unheard"}, "Unheard"), ({"class": "Linear"}, "another version")):
-        header = {"format": 1, "model": structure, "sha256": gen.model.modelfile._digest(structure, {})}
+        header = {"format": FORMAT, "model": structure, "sha256": gen.model.modelfile._digest(structure, {})}
         save_file({}, tmp_path / "m", {"rtlformer": json.dumps(header)})
         refusal(tmp_path / "m", word)
-    header = {"format": 1, "model": [], "sha256": gen.model.modelfile._digest([], {})}
+    header = {"format": FORMAT, "model": [], "sha256": gen.model.modelfile._digest([], {})}
     save_file({}, tmp_path / "m", {"rtlformer": json.dumps(header)})
     refusal(tmp_path / "m", "must be an object, not a list")
 
@@ -176,6 +176,7 @@ NONSENSE = [
     (lambda s, t: s["scales"]["map"].update(output=float("1e300")), ("scales.output must lie in",)),
     (lambda s, t: s["scales"]["map"].pop("input"), ("scales lacks 'input'",)),
     (lambda s, t: s["labels"].pop(), ("labels must be 4",)),
+    (lambda s, t: s.update(source="0" * 63), ("source must be a SHA-256",)),
     (lambda s, t: s["input"].update({"class": "Unheard"}), ("input must be one of PatchInput",)),
     (lambda s, t: s.update(layers=[s["layers"]]), ("layers.0 must be an object, not a list",)),
     (lambda s, t: drop(s["layers"][0]["norm1"], "gamma8", t), ("layers.0.norm1 lacks gamma8",)),
@@ -195,6 +196,6 @@ def test_nonsense_under_a_right_hash_is_refused(tmp_path: Path, saved: Path, cha
     tensors = {name: tensor.copy() for name, tensor in load_file(saved).items()}
     structure = gen.model.modelfile._encode(load_model(saved))[0]
     change(structure, tensors)
-    header = {"format": 1, "model": structure, "sha256": gen.model.modelfile._digest(structure, tensors)}
+    header = {"format": FORMAT, "model": structure, "sha256": gen.model.modelfile._digest(structure, tensors)}
     save_file(tensors, saved, {"rtlformer": json.dumps(header)})
     refusal(saved, *words)

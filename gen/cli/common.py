@@ -89,8 +89,9 @@ def load_config(name: str) -> CoreConfig:
         raise InputError(
             f"{name or '--config'}: no such preset; choose one of {', '.join(PRESETS)}, or give a JSON file"
         )
+    data = read_bytes(path)
     try:
-        values = json.loads(read_bytes(path))
+        values = json.loads(data)
     except ValueError as error:
         raise InputError(f"{path}: is not JSON ({error}); correct it") from None
     if not isinstance(values, dict):
@@ -126,7 +127,8 @@ def fitted(model: QuantModel, config: CoreConfig) -> CoreConfig:
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"model {model.name}: {error}; use a larger array or a smaller model") from None
+        shorter = ", or quantise with a smaller --max-tokens" if "max_tokens" in str(error) else ""
+        raise InputError(f"model {model.name}: {error}; use a larger array or a smaller model{shorter}") from None
 
 
 class _Console(Console):

@@ -16,6 +16,7 @@ from gen.arrayfile import read_arrays
 from gen.atomic import output_file
 from gen.emit.manifest import Design
 from gen.errors import InputError
+from gen.model.inputs import IDS, MASK, TYPES, Tokens, tokenized
 from gen.simulate.run import model_inputs
 from sim.golden import IntArray
 
@@ -29,7 +30,7 @@ __all__ = [
     "write_outputs",
 ]
 
-INPUT_HELP = "Inputs: with --checkpoint the model's own (images, token ids), else integer rows."
+INPUT_HELP = "Inputs: with --checkpoint the model's own (images, token ids, .npz of a tokenizer), else integer rows."
 
 _SHOWN = 8
 
@@ -41,18 +42,21 @@ output_option = click.option(
 )
 
 
-def load_array(path: str | Path) -> npt.NDArray | list[npt.NDArray]:
-    """The array of a ``.npy`` file, or the arrays of a ``.npz`` file, one a sample.
+def load_array(path: str | Path) -> npt.NDArray | list[npt.NDArray] | list[Tokens]:
+    """The array of a ``.npy`` file, or the arrays of a ``.npz`` file: what a tokenizer gave, under its names, or one
+    array a sample.
 
     Raises
     ------
     InputError
-        If it cannot be read, or holds Python objects instead of numbers.
+        If it cannot be read, holds Python objects instead of numbers, or is no whole output of a tokenizer.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a .npy file, or .npz with one array a sample")
     loaded = read_arrays(path)
+    if isinstance(loaded, dict) and not loaded.keys().isdisjoint((IDS, TYPES, MASK)):
+        return tokenized(loaded, str(path))
     arrays = list(loaded.values()) if isinstance(loaded, dict) else loaded
     if not isinstance(arrays, list) and not arrays.ndim:
         raise InputError(f"{path}: holds one number, not an array of samples; give at least one sample")
@@ -71,7 +75,7 @@ def read_inputs(
     """
     data = load_array(path)
     single = isinstance(data, np.ndarray) and data.ndim == 2 and checkpoint is None
-    inputs = model_inputs(design, data if single else data[:limit], checkpoint)
+    inputs = model_inputs(design, data if single else data[:limit], checkpoint, str(path))
     if output and len({len(x) for x in inputs}) > 1 and not design.image.output.logits:
         raise InputError(f"{output}: results of different lengths make no array; leave -o out or give equal lengths")
     return inputs
@@ -90,8 +94,8 @@ def show_outputs(console: Console, design: Design, outputs: Sequence[IntArray]) 
     for number, y in enumerate(outputs[:_SHOWN]):
         if design.image.output.logits:
             best = int(np.argmax(y))
-            label = model.labels[best] if model.labels else best
-            console.print(f"input {number}: {label}  {(y * model.scales['output']).round(2).tolist()}")
+            label = f"{model.labels[best]}  " if model.labels else f"{best}  " if len(y) > 1 else ""
+            console.print(f"input {number}: {label}{(y * model.scales['output']).round(2).tolist()}")
         else:
             console.print(f"input {number}: {y.shape[0]} rows, first {y[0, :6].tolist()}...")
     if len(outputs) > _SHOWN:

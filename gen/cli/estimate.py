@@ -124,7 +124,10 @@ def _cycles(model: QuantModel, config: CoreConfig, tokens: int | None, mhz: floa
     image = compile_model(model, config)
     tokens = tokens or image.max_tokens
     if tokens > image.max_tokens:
-        raise InputError(f"--tokens: {model.name} takes at most {image.max_tokens}, not {tokens}; give fewer")
+        raise InputError(
+            f"--tokens: {model.name} takes at most {image.max_tokens}, not {tokens}; give fewer, or "
+            "quantise with more --max-tokens"
+        )
     predicted = predict(image, tokens, stream=True)
     macs = useful_macs(model, tokens)
     return result | {

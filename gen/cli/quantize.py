@@ -13,7 +13,7 @@ from gen.cli.app import CheckFailed
 from gen.cli.common import Finite, force_option, json_option, show, step
 from gen.cli.data import load_array
 from gen.model.accuracy import MAX_ERROR, assess, held_out
-from gen.model.checkpoint import read_checkpoint
+from gen.model.checkpoint import read_checkpoint, shortened
 from gen.model.inputs import check_inputs
 from gen.model.modelfile import save_model
 from gen.model.quantize import quantise
@@ -35,7 +35,14 @@ _SHOWN = 5
     required=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Typical inputs, .npy or .npz: uint8 images (N, C, H, W), or token ids (N, T).",
+    help="Typical inputs: .npy of uint8 images (N, C, H, W) or token ids (N, T); .npz of a tokenizer's input_ids, "
+    "token_type_ids and attention_mask (padding on either side), or of one array a sample.",
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Cut a text model down to sequences of at most N tokens [all its positions].",
 )
 @click.option(
     "--evaluate",
@@ -59,6 +66,7 @@ _SHOWN = 5
 def command(
     checkpoint: Path,
     calibration: Path,
+    max_tokens: int | None,
     evaluate: Path | None,
     max_error: float,
     output: Path,
@@ -77,6 +85,8 @@ def command(
     """
     check_free(output, force=force)
     source = read_checkpoint(checkpoint)
+    if max_tokens is not None:
+        source = shortened(source, max_tokens)
     samples, name = check_inputs(source, load_array(calibration), str(calibration)), str(calibration)
     seen, others = (samples, []) if evaluate is not None else held_out(samples)
     if evaluate is not None:
@@ -116,6 +126,8 @@ def command(
         "stage_errors": accuracy.stages,
         "saturated": accuracy.saturated,
         "warnings": warnings,
+        "source_sha256": source.source,
+        "notes": list(source.notes),
         "unused_tensors": list(source.unused),
     }
 
@@ -131,7 +143,7 @@ def command(
             f"with {len(samples)})"
         )
         console.print(f"values at the ends of their range: {_ends(accuracy.saturated)}")
-        for warning in warnings:
+        for warning in (*source.notes, *warnings):
             console.print(f"note: {warning}")
         if source.unused:
             console.print(f"not needed and left out: {', '.join(source.unused)}")

@@ -131,7 +131,7 @@ def command(
                           "bytes_sent": measured.bytes_sent, "bytes_received": measured.bytes_received,
                           "repeated_requests": measured.repeated}  # fmt: skip
         result["core"] = {"kind": kind, "results_per_second": measured.core_rate, "cycles": measured.core_cycles}
-    if design.image.output.logits:
+    if design.image.output.logits and design.image.output.width > 1:
         result["classes"] = [int(np.argmax(y)) for y in outputs]
 
     def render(console: Console) -> None:

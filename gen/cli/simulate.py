@@ -94,7 +94,7 @@ def command(
         "differences": [{"input": n, "tensor": name, "what": what} for n, name, what in outcome.differences],
         "written": [str(path) for path in [*pictures, *filter(None, (waves, output))]],
     }
-    if design.image.output.logits:
+    if design.image.output.logits and design.image.output.width > 1:
         result["classes"] = [int(np.argmax(y)) for y in outcome.outputs]
 
     def render(console: Console) -> None:

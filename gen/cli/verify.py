@@ -17,11 +17,11 @@ from gen.emit.built import is_built, open_built
 from gen.emit.manifest import Design, open_design
 from gen.errors import InputError
 from gen.files import read_bytes
+from gen.model.checkpoint import read_checkpoint
 from gen.tools import find
 from gen.verify.ladder import RUNGS, Ladder, verify
 from gen.verify.rung import Rung
 
-_BUNDLED = "digits-vit"
 _SHOWN = 4  # differences printed
 
 
@@ -98,7 +98,7 @@ def _rungs(text: str) -> list[str]:
 
 def _inputs(design: Design, path: Path | None, checkpoint: Path | None, limit: int) -> list:
     if path is None:
-        if design.model.name != _BUNDLED or checkpoint is not None:
+        if checkpoint is not None or design.model.source != read_checkpoint(DIGITS / "checkpoint").source:
             raise InputError(
                 f"{design.folder}: holds {design.model.name}, for which no inputs are bundled; give --input"
             )

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from gen.model.checkpoint import Checkpoint
 from gen.model.floatmodel import forward
+from gen.model.inputs import Tokens
 
 Float = npt.NDArray[np.floating]
 
@@ -79,7 +80,9 @@ PER_HEAD = frozenset("qkvo")
 SKIPPED = frozenset(("scores", "probabilities"))
 
 
-def calibrate(checkpoint: Checkpoint, inputs: npt.NDArray | Sequence[npt.NDArray]) -> dict[str, Range]:
+def calibrate(
+    checkpoint: Checkpoint, inputs: npt.NDArray | Sequence[npt.NDArray] | Sequence[Tokens]
+) -> dict[str, Range]:
     """Range of every intermediate that :func:`gen.model.floatmodel.forward` observes, by its name.
 
     Raises

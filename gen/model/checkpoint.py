@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a Hugging Face style folder (config.json and model.safetensors) into one common float form.
+"""Reads a Hugging Face style folder (config.json and safetensors) into one common float form.
 
-Supported: ``model_type`` ``vit`` (ViTModel, ViTForImageClassification) and ``bert`` (BertModel,
-BertForSequenceClassification), with or without their ``vit.`` / ``bert.`` prefix. Everything else is refused by name.
+Supported: ``model_type`` ``vit`` and ``bert`` in the architectures that :mod:`gen.model.architectures` knows, with or
+without their ``vit.`` / ``bert.`` prefix. Everything else is refused by name.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -16,14 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from gen.errors import InputError
+from gen.files import read_bytes
+from gen.model.architectures import MODEL_TYPES, Architecture, architecture
 from gen.model.hfconfig import Config
-from gen.model.tensorfile import TensorFile
+from gen.model.preprocessing import PREPROCESSING, preprocessing
+from gen.model.tensorfile import TensorFile, open_tensors
 
 Float = npt.NDArray[np.floating]
 Act = Literal["gelu", "gelu_tanh", "relu"]
 
 ACTIVATIONS: dict[str, Act] = {
     "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_accurate": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
@@ -130,6 +137,10 @@ class Checkpoint:
     labels: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     """Tensors of the file that the encoder does not need (pre-training heads, a pooler without a classifier)."""
+    notes: tuple[str, ...] = ()
+    """What was assumed or left out, a sentence each."""
+    source: str = ""
+    """SHA-256 of the configuration and the tensors; "" where there was no file."""
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
@@ -146,13 +157,51 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
         raise InputError(f"{folder}: no such folder; give a folder with config.json and model.safetensors")
     config = Config(folder / "config.json")
     model_type = config.text("model_type")
-    readers = {"vit": _read_vit, "bert": _read_bert}
-    if model_type not in readers:
+    if model_type not in MODEL_TYPES:
         raise InputError(
             f'{config.path}: model_type is "{model_type}", which is not supported; use a "vit" or "bert" encoder'
         )
-    tensors = TensorFile(folder / "model.safetensors")
-    return readers[model_type](folder, config, tensors)
+    tensors = open_tensors(folder)
+    prefix = f"{model_type}." if tensors.starts_with(f"{model_type}.") else ""
+    kind = architecture(config, tensors, model_type, prefix)
+    checkpoint = {"vit": _read_vit, "bert": _read_bert}[model_type](folder, config, tensors, prefix, kind)
+    return replace(checkpoint, notes=kind.notes, source=_source(folder, tensors))
+
+
+def shortened(checkpoint: Checkpoint, max_tokens: int) -> Checkpoint:
+    """``checkpoint`` for sequences of at most ``max_tokens``.
+
+    Raises
+    ------
+    InputError
+        If it has fewer positions, or its sequences all have the length of an image.
+    """
+    if max_tokens == checkpoint.max_tokens:
+        return checkpoint
+    embedding = checkpoint.embedding
+    if isinstance(embedding, PatchEmbedding):
+        raise InputError(
+            f"--max-tokens {max_tokens}: an image is {checkpoint.max_tokens} tokens to {checkpoint.name}, no fewer and "
+            "no more; leave --max-tokens out"
+        )
+    if not 1 <= max_tokens < checkpoint.max_tokens:
+        raise InputError(
+            f"--max-tokens {max_tokens}: {checkpoint.name} has positions for 1..{checkpoint.max_tokens} tokens; give "
+            "one of these"
+        )
+    if isinstance(embedding, TokenEmbedding):
+        embedding = replace(embedding, position=embedding.position[:max_tokens])
+    return replace(checkpoint, max_tokens=max_tokens, embedding=embedding)
+
+
+def _source(folder: Path, tensors: TensorFile) -> str:
+    """Hash of what the model is read from: the tensors' contents, however stored, and the configurations' bytes."""
+    digest = sha256(tensors.sha256.encode())
+    for name in ("config.json", PREPROCESSING):
+        if (folder / name).exists():
+            data = read_bytes(folder / name)
+            digest.update(f"\n{name} {len(data)}\n".encode() + data)
+    return digest.hexdigest()
 
 
 def _dimensions(config: Config) -> dict:
@@ -197,8 +246,13 @@ def _layers(
     """All encoder layers; ``names``: the module that holds query, key and value, and the two LayerNorms."""
     hidden, ffn = size["hidden"], size["ffn"]
     attention, norm1, norm2 = names
-    layers = []
-    for index in range(config.integer("num_hidden_layers")):
+    layers, count = [], config.integer("num_hidden_layers")
+    if (held := tensors.count(f"{prefix}encoder.layer.")) != count:
+        raise InputError(
+            f"{config.path}: num_hidden_layers is {count}, and {tensors.path} holds {held} layers; correct it, or "
+            "fetch the config.json that belongs to these weights"
+        )
+    for index in range(count):
         p = f"{prefix}encoder.layer.{index}."
         layers.append(
             EncoderLayer(
@@ -217,15 +271,14 @@ def _layers(
     return tuple(layers)
 
 
-def _read_vit(folder: Path, config: Config, tensors: TensorFile) -> Checkpoint:
+def _read_vit(folder: Path, config: Config, tensors: TensorFile, prefix: str, kind: Architecture) -> Checkpoint:
     size = _dimensions(config)
     hidden = size["hidden"]
-    prefix = "vit." if tensors.starts_with("vit.") else ""
     embedding = _patch_embedding(folder, config, tensors, f"{prefix}embeddings.", hidden)
     names = ("attention.attention", "layernorm_before", "layernorm_after")
     layers = _layers(tensors, prefix, config, size, names, config.flag("qkv_bias", True))
     final_norm = _affine(tensors, f"{prefix}layernorm", hidden)
-    classifier = _dense(tensors, "classifier", None, hidden) if tensors.starts_with("classifier.") else None
+    classifier = _dense(tensors, "classifier", None, hidden) if kind.classifier else None
     return Checkpoint(
         name=_name(folder, config),
         norm="pre",
@@ -235,7 +288,7 @@ def _read_vit(folder: Path, config: Config, tensors: TensorFile) -> Checkpoint:
         final_norm=final_norm,
         classifier=classifier,
         labels=_labels(config, classifier),
-        unused=_unused(tensors, (f"{prefix}pooler.", f"{prefix}embeddings.mask_token")),
+        unused=_unused(tensors, kind, (f"{prefix}pooler.", f"{prefix}embeddings.mask_token")),
         **size,
     )
 
@@ -250,7 +303,7 @@ def _patch_embedding(folder: Path, config: Config, tensors: TensorFile, prefix: 
         )
     patches = (image[0] // patch[0]) * (image[1] // patch[1])
     weight = tensors.take(f"{prefix}patch_embeddings.projection.weight", (hidden, channels, *patch))
-    scale, offset = _preprocessing(folder, channels)
+    scale, offset = preprocessing(folder, channels)
     return PatchEmbedding(
         dense=Dense(
             weight=weight.reshape(hidden, -1),
@@ -265,30 +318,10 @@ def _patch_embedding(folder: Path, config: Config, tensors: TensorFile, prefix: 
     )
 
 
-def _preprocessing(folder: Path, channels: int) -> tuple[Float, Float]:
-    """Scale and offset of each channel's pixels, by preprocessor_config.json.
-
-    The defaults, also where the file is absent, are ViTImageProcessor's: pixel / 255, then mean 0.5 and deviation 0.5.
-    """
-    path = folder / "preprocessor_config.json"
-    scale, mean, std = 1 / 255, [0.5] * channels, [0.5] * channels
-    if path.exists():
-        config = Config(path)
-        scale = config.number("rescale_factor", scale) if config.flag("do_rescale", True) else 1.0
-        if config.flag("do_normalize", True):
-            mean, std = config.numbers("image_mean", channels, mean), config.numbers("image_std", channels, std)
-        else:
-            mean, std = [0.0] * channels, [1.0] * channels
-        if min(std) <= 0:
-            raise config.fail("image_std", "positive")
-    return scale / np.array(std), -np.array(mean) / np.array(std)
-
-
-def _read_bert(folder: Path, config: Config, tensors: TensorFile) -> Checkpoint:
+def _read_bert(folder: Path, config: Config, tensors: TensorFile, prefix: str, kind: Architecture) -> Checkpoint:
     config.require("position_embedding_type", "absolute", "relative positions are not supported")
     size = _dimensions(config)
     hidden = size["hidden"]
-    prefix = "bert." if tensors.starts_with("bert.") else ""
     embeddings = f"{prefix}embeddings."
     max_tokens, vocabulary = config.integer("max_position_embeddings"), config.integer("vocab_size")
     types = config.integer("type_vocab_size", 2)
@@ -303,12 +336,7 @@ def _read_bert(folder: Path, config: Config, tensors: TensorFile) -> Checkpoint:
     names = ("attention.self", "attention.output.LayerNorm", "output.LayerNorm")
     layers = _layers(tensors, prefix, config, size, names)
     classifier = pooler = None
-    if tensors.starts_with("classifier."):
-        if not tensors.starts_with(f"{prefix}pooler."):
-            raise InputError(
-                f"{tensors.path}: a classifier without a pooler (token classification) is not supported;"
-                " use BertForSequenceClassification or the bare encoder"
-            )
+    if kind.classifier:
         pooler = _dense(tensors, f"{prefix}pooler.dense", hidden, hidden)
         classifier = _dense(tensors, "classifier", None, hidden)
     return Checkpoint(
@@ -320,7 +348,7 @@ def _read_bert(folder: Path, config: Config, tensors: TensorFile) -> Checkpoint:
         pooler=pooler,
         classifier=classifier,
         labels=_labels(config, classifier),
-        unused=_unused(tensors, (f"{prefix}pooler.", f"{embeddings}position_ids", "cls.")),
+        unused=_unused(tensors, kind, (f"{prefix}pooler.", f"{embeddings}position_ids")),
         **size,
     )
 
@@ -332,11 +360,13 @@ def _name(folder: Path, config: Config) -> str:
 
 
 def _labels(config: Config, classifier: Dense | None) -> tuple[str, ...]:
-    """Names of the classes, in order."""
+    """Names of the classes, in order; none for the one output of a regression, unless the configuration names it."""
     if classifier is None:
         return ()
     count = len(classifier.bias)
     names = config.values.get("id2label")
+    if count == 1 and names in (None, {"0": "LABEL_0"}):
+        return ()
     if names is None:
         return tuple(f"LABEL_{index}" for index in range(count))
     if not isinstance(names, dict) or set(names) != {str(index) for index in range(count)}:
@@ -346,12 +376,12 @@ def _labels(config: Config, classifier: Dense | None) -> tuple[str, ...]:
     return tuple(str(names[str(index)]) for index in range(count))
 
 
-def _unused(tensors: TensorFile, known: tuple[str, ...]) -> tuple[str, ...]:
+def _unused(tensors: TensorFile, kind: Architecture, known: tuple[str, ...]) -> tuple[str, ...]:
     """Tensors left over; one that is not ``known`` to be unneeded would change the result and is refused."""
     for name in tensors.left:
-        if not name.startswith(known):
+        if not name.startswith((*known, kind.heads)):
             raise InputError(
-                f"{tensors.path}: tensor {name} has no place in this encoder, so the model would compute something else"
-                "; export the encoder with its sequence or image classifier only"
+                f"{tensors.path}: tensor {name} has no place in a {kind.name}, so the model would compute something "
+                "else; export the encoder with its sequence or image classifier only, and the config.json that says so"
             )
     return tuple(tensors.left)

@@ -21,7 +21,7 @@ from gen.model.checkpoint import (
     PatchEmbedding,
     TokenEmbedding,
 )
-from gen.model.inputs import check_inputs, patches
+from gen.model.inputs import Tokens, check_inputs, patches
 
 Float = npt.NDArray[np.floating]
 Observer = Callable[[str, Float], None]
@@ -62,7 +62,7 @@ def softmax(x: Float) -> Float:
     return e / e.sum(-1, keepdims=True)
 
 
-def embed(checkpoint: Checkpoint, samples: Sequence[npt.NDArray]) -> tuple[Float, list[int]]:
+def embed(checkpoint: Checkpoint, samples: Sequence[npt.NDArray] | Sequence[Tokens]) -> tuple[Float, list[int]]:
     """Checked samples to residual rows of all of them [rows, hidden] (before any LayerNorm), and rows of each."""
     embedding = checkpoint.embedding
     if isinstance(embedding, PatchEmbedding):
@@ -73,9 +73,10 @@ def embed(checkpoint: Checkpoint, samples: Sequence[npt.NDArray]) -> tuple[Float
         rows = np.concatenate([cls, tokens], axis=1) + embedding.position
         return rows.reshape(-1, checkpoint.hidden), [rows.shape[1]] * len(images)
     if isinstance(embedding, TokenEmbedding):
-        ids, positions = np.concatenate(samples), np.concatenate([np.arange(len(row)) for row in samples])
-        rows = embedding.word[ids].astype(np.float64) + embedding.position[positions] + embedding.token_type[0]
-        return rows, [len(row) for row in samples]
+        ids, types = (np.concatenate([getattr(sample, name) for sample in samples]) for name in ("ids", "types"))
+        positions = np.concatenate([np.arange(len(sample)) for sample in samples])
+        rows = embedding.word[ids].astype(np.float64) + embedding.position[positions] + embedding.token_type[types]
+        return rows, [len(sample) for sample in samples]
     return np.concatenate(samples).astype(np.float64), [len(rows) for rows in samples]
 
 
@@ -115,7 +116,9 @@ def feed_forward(x: Float, layer: EncoderLayer, activation: str, prefix: str, ob
 
 
 def forward(
-    checkpoint: Checkpoint, inputs: npt.NDArray | Sequence[npt.NDArray], observe: Observer = lambda name, value: None
+    checkpoint: Checkpoint,
+    inputs: npt.NDArray | Sequence[npt.NDArray] | Sequence[Tokens],
+    observe: Observer = lambda name, value: None,
 ) -> Float | list[Float]:
     """Logits [N, classes], or where there is no classifier the last hidden rows of each sample, in float64.
 
@@ -207,7 +210,7 @@ def _result(checkpoint: Checkpoint, h: Float, lengths: list[int], observe: Obser
     return x
 
 
-def trace(checkpoint: Checkpoint, inputs: npt.NDArray | Sequence[npt.NDArray]) -> dict[str, Float]:
+def trace(checkpoint: Checkpoint, inputs: npt.NDArray | Sequence[npt.NDArray] | Sequence[Tokens]) -> dict[str, Float]:
     """Every named intermediate of :func:`forward`, and its result under ``"output"``."""
     found: dict[str, Float] = {}
     forward(checkpoint, inputs, found.__setitem__)

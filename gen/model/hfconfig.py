@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from gen.errors import InputError
+from gen.errors import InputError, brief
 from gen.files import read_bytes
 
 LIMIT = 1 << 24  # above any sensible dimension: keeps products of two of them inside int64
@@ -20,10 +20,13 @@ class Config:
 
     def __init__(self, path: Path):
         self.path = path
+        if not path.exists():
+            raise InputError(f"{path}: no such file; fetch or export the whole folder")
+        data = read_bytes(path)
         try:
-            values = json.loads(read_bytes(path))
+            values = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}: not valid JSON ({error}); fetch or export the file again") from None
+            raise InputError(f"{path}: not valid JSON ({brief(error)}); fetch or export the file again") from None
         if not isinstance(values, dict):
             raise InputError(f"{path}: holds a JSON {type(values).__name__}, not an object; export it again")
         self.values: dict = values

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gen.model.fixedpoint import EPS_MAX, NORM_SHIFT_MAX
-from gen.schema import Misfit
+from gen.schema import Misfit, describe
 from sim.golden import MULT_BITS, SHIFT_MAX
 from sim.qmodel import Activation, Attention, FeedForward, Linear, Norm, OperandInput, PatchInput, QuantModel
 
@@ -57,6 +57,8 @@ def check_values(model: QuantModel) -> None:
         _norm(f"{where}.norm1", layer.norm1, model, narrow=True, wide=post)
         _norm(f"{where}.norm2", layer.norm2, model, narrow=True, wide=post)
         _feed_forward(f"{where}.ffn", layer.ffn, model)
+    if not re.fullmatch("([0-9a-f]{64})?", model.source):
+        raise Misfit(f"source must be a SHA-256 in hexadecimal, or empty, not {describe(model.source)}")
     head = model.classifier is not None
     _norm("final_norm", model.final_norm, model, narrow=head, wide=not head)
     if model.pooler is not None:

@@ -31,7 +31,7 @@ from gen.model.checkpoint import (
 )
 from gen.model.fixedpoint import least_peak, least_step, linear, multiplier, norm, smoothing
 from gen.model.floatmodel import embed
-from gen.model.inputs import check_inputs, patch_rows
+from gen.model.inputs import Tokens, check_inputs, patch_rows
 from sim.golden import saturate
 from sim.qmodel import (
     Attention,
@@ -47,7 +47,7 @@ from sim.qmodel import (
 )
 
 Float = npt.NDArray[np.floating]
-Samples = npt.NDArray | Sequence[npt.NDArray]
+Samples = npt.NDArray | Sequence[npt.NDArray] | Sequence[Tokens]
 
 HEADROOM = 1.15  # of an int16 scale over the calibrated maximum
 LOGIT_HEADROOM = 4.0  # costs nothing: logits are int8 products, and nothing reads them but the host
@@ -168,6 +168,7 @@ class _Quantiser:
             "ffn": checkpoint.ffn,
             "max_tokens": checkpoint.max_tokens,
             "labels": checkpoint.labels,
+            "source": checkpoint.source,
             "scales": self.scales,
         }
         if isinstance(checkpoint.embedding, BareAttention):

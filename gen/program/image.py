@@ -90,7 +90,8 @@ class Image:
     def _check_tokens(self, tokens: int) -> None:
         if not 1 <= tokens <= self.max_tokens:
             raise InputError(
-                f"input: {tokens} tokens, and model {self.name} takes 1 to {self.max_tokens}; shorten the sequence"
+                f"input: {tokens} tokens, and model {self.name} takes 1 to {self.max_tokens}; split it, or quantise "
+                "with more --max-tokens and generate with --fit"
             )
 
     def input_packet(self, x: npt.ArrayLike) -> Words:

@@ -272,7 +272,7 @@ def check_model(model: QuantModel, config: CoreConfig) -> None:
     refuse(
         model.max_tokens > config.max_tokens,
         f"its {model.max_tokens} tokens exceed the core's max_tokens of {config.max_tokens}",
-        "raise max_tokens or shorten the sequence",
+        "generate with --fit, raise max_tokens in --config, or quantise with a smaller --max-tokens",
     )
     refuse(
         bool(model.layers) and model.hidden > config.max_hidden,

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from gen.emit.manifest import Design
 from gen.errors import InputError
-from gen.model.checkpoint import read_checkpoint
+from gen.model.checkpoint import PatchEmbedding, read_checkpoint, shortened
+from gen.model.inputs import Tokens
 from gen.model.quantize import integer_inputs
 from gen.program.tensors import differences
 from gen.simulate.activity import Timeline
@@ -47,11 +48,17 @@ class Outcome:
     """Of the whole simulation."""
 
 
-def model_inputs(design: Design, data: npt.NDArray | Sequence[npt.NDArray], checkpoint: Path | None) -> list:
+def model_inputs(
+    design: Design,
+    data: npt.NDArray | Sequence[npt.NDArray] | Sequence[Tokens],
+    checkpoint: Path | None,
+    name: str = "input",
+) -> list:
     """Rows [tokens, features] of integers, one array an input, from what a file held.
 
     With ``checkpoint`` (the folder the model was quantised from) the file holds that model's own inputs: images, token
     ids or float rows. Without, it holds integer rows already: [tokens, features] or [inputs, tokens, features].
+    ``name`` stands for the data in messages.
 
     Raises
     ------
@@ -60,19 +67,24 @@ def model_inputs(design: Design, data: npt.NDArray | Sequence[npt.NDArray], chec
     """
     if checkpoint is not None:
         source = read_checkpoint(checkpoint)
-        if source.name != design.model.name:
+        if source.source != design.model.source:
             raise InputError(
-                f"{checkpoint}: is {source.name}, and the accelerator runs {design.model.name}; give the checkpoint "
-                "that the model was quantised from"
+                f"{checkpoint}: its config.json and tensors ({source.name}, SHA-256 {source.source[:16]}...) are not "
+                f"those that model {design.model.name} was quantised from ({design.model.source[:16] or 'none'}...); "
+                "give these, or quantise and generate again"
             )
-        return integer_inputs(source, design.model, data)
+        if not isinstance(source.embedding, PatchEmbedding):
+            source = shortened(source, design.model.max_tokens)
+        return integer_inputs(source, design.model, data, name)
+    if any(isinstance(sample, Tokens) for sample in data):
+        raise InputError(f"{name}: holds token ids, which take the checkpoint's tables; give --checkpoint too")
     rows = [np.asarray(x) for x in ([data] if isinstance(data, np.ndarray) and data.ndim == 2 else data)]
     if not rows:
-        raise InputError("input: holds no sample; give at least one")
+        raise InputError(f"{name}: holds no sample; give at least one")
     features = design.image.input.features
     if rows[0].ndim != 2 or rows[0].shape[1] != features:
         raise InputError(
-            f"input: must be integer rows [inputs, tokens, {features}], not {rows[0].dtype} "
+            f"{name}: must be integer rows [inputs, tokens, {features}], not {rows[0].dtype} "
             f"of shape {list(rows[0].shape)} each; for images or token ids give --checkpoint too"
         )
     for x in rows:

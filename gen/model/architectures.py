@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands on an encoder: ``architectures`` of config.json decides; where that is absent, the tensors do, and the
+reader says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gen.errors import InputError
+from gen.model.hfconfig import Config
+from gen.model.tensorfile import TensorFile
+
+__all__ = ["MODEL_TYPES", "Architecture", "architecture"]
+
+PRETRAINING = {"vit": "decoder.", "bert": "cls."}
+"""Beginning of the names of a model type's pre-training heads."""
+MODEL_TYPES = tuple(PRETRAINING)
+
+_ENCODER = {"vit": "ViTModel", "bert": "BertModel"}
+_CLASSIFIER = {"vit": "ViTForImageClassification", "bert": "BertForSequenceClassification"}
+_PRETRAINED = {
+    "vit": ("ViTForMaskedImageModeling",),
+    "bert": ("BertForPreTraining", "BertForMaskedLM", "BertForNextSentencePrediction"),
+}
+_EVERY_TOKEN = "BertForTokenClassification"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """How a checkpoint is read."""
+
+    name: str
+    classifier: bool
+    """A classifier on the first row; else hidden rows come out."""
+    heads: str
+    """Beginning of the names of tensors of pre-training heads, which are left out."""
+    notes: tuple[str, ...]
+    """What the user should know of it."""
+
+
+def architecture(config: Config, tensors: TensorFile, model_type: str, prefix: str) -> Architecture:
+    """How to read the checkpoint of ``config`` and ``tensors``, whose encoder's names start with ``prefix``.
+
+    Raises
+    ------
+    InputError
+        If it is of an architecture that the core cannot run.
+    """
+    heads = PRETRAINING[model_type]
+    classified, pretrained = tensors.starts_with("classifier."), tensors.starts_with(heads)
+    name, notes = _named(config), []
+    if name is None:
+        name = _CLASSIFIER[model_type] if classified else _ENCODER[model_type]
+        if model_type == "bert" and classified and not tensors.starts_with(f"{prefix}pooler."):
+            name = _EVERY_TOKEN
+        what = "its classifier reads the first token alone" if classified else "hidden rows come out"
+        notes.append(f"{config.path} names no architectures; by its tensors taken for {name}: {what}")
+    known = (_CLASSIFIER[model_type], _ENCODER[model_type], *_PRETRAINED[model_type])
+    if name == _EVERY_TOKEN:
+        raise InputError(
+            f"{config.path}: {name} (token classification) is not supported, its classifier reads every token; set "
+            f"architectures to {_ENCODER[model_type]} and take the classifier.* tensors out, to apply them to the rows "
+            "that come out"
+        )
+    if name not in known:
+        raise InputError(
+            f'{config.path}: architectures names "{name}", which is not supported; export one of {", ".join(known)}'
+        )
+    classifier = name == _CLASSIFIER[model_type]
+    if pretrained or name in _PRETRAINED[model_type]:
+        result = "the classifier's logits" if classifier else "hidden rows"
+        notes.append(f"the pre-training head ({heads}*) is left out: {result} come out")
+    return Architecture(name=name, classifier=classifier, heads=heads, notes=tuple(notes))
+
+
+def _named(config: Config) -> str | None:
+    """The one entry of ``architectures``, or ``None`` where there is none."""
+    names = config.values.get("architectures")
+    if names is None or names == []:
+        return None
+    if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
+        raise config.fail("architectures", "a list of one name")
+    return names[0]
