@@ -11,8 +11,11 @@ from .array.feeder import Feeder
 from .array.kvwrite import KeyValueWriter
 from .array.pe_array import PEArray
 from .config import CoreConfig
-from .io.loader import Loader
+from .io.loader import LOAD_ERRORS, Loader
+from .io.passes import PassGuard
 from .io.store import StoreEngine
+from .io.targets import load_crc, stream_units
+from .memories import USED_BITS, memory_shapes
 from .memory import READ_LATENCY, TensorMemory
 from .norm.layernorm import NormEngine
 from .program.isa import (
@@ -21,7 +24,6 @@ from .program.isa import (
     TOKEN_BITS,
     ArrayCommand,
     Format,
-    Lengths,
     NormCommand,
     SoftmaxCommand,
     StoreCommand,
@@ -31,40 +33,18 @@ from .program.semaphores import CommandGate, SemaphoreBank
 from .program.sequencer import Sequencer
 from .softmax.softmax import SoftmaxEngine
 
-__all__ = ["TransformerCore", "BUSY_BITS", "USED_BITS", "memory_shapes"]
+__all__ = ["TransformerCore", "BUSY_BITS", "ERRORS"]
 
 BUSY_BITS = ("sequencer", "feeder", "drain", "softmax", "norm", "store", "loader", "macs")
 """Meaning of each bit of the core's ``busy`` output; "macs" is high in cycles that feed the array."""
 
-USED_BITS = {"channel": 54, "norm": 48, "head": 44}
-"""Bits of a lane that mean something, in memories where not all do."""
+ERRORS = LOAD_ERRORS | {
+    "length": "a pass was asked for with seq_len outside 1 .. the program's longest sequence, or with another one than "
+    "that of the passes in flight: not begun",
+}
+"""Meaning of each bit of the core's ``errors`` output, from bit 0."""
 
 _SEMAPHORES = 12
-
-
-def memory_shapes(config: CoreConfig) -> dict[str, tuple[int, int, int]]:
-    """``(words, lanes, granularity)`` of every memory; a word has ``lanes * granularity`` bits."""
-
-    def split(words: int, width: int, granularity: int) -> tuple[int, int, int]:
-        granularity = min(width, granularity)
-        return words, width // granularity, granularity
-
-    beat = config.lanes * 8
-    ring = 1 << (ceil_log2(config.key_words * config.word_beats) + ceil_log2(config.slots))
-    ring_words = 1 << (ceil_log2(config.key_words) + ceil_log2(config.slots))
-    word = config.rows * config.depth * 8
-    return {
-        "weight": split(config.weight_words, config.cols * config.depth * 8, 64),
-        "act": split(config.act_words, word, min(beat, 64)),
-        "prob": split(ring_words, word, beat),
-        "kv": split(config.kv_words, config.cols * config.depth * 8, 8),
-        "residual": split(config.residual_words, config.lanes * 16, 64),
-        "score": split(ring, config.lanes * 24, config.lanes * 24),
-        "channel": split(config.channel_words, config.drain_columns * 64, 64),
-        "norm": split(config.norm_words, config.drain_columns * 64, 64),
-        "head": split(config.head_words, 64, 64),
-        "program": split(config.program_words, 64, 64),
-    }
 
 
 class TransformerCore(wiring.Component):
@@ -82,11 +62,16 @@ class TransformerCore(wiring.Component):
     Ports
     -----
     run : start a pass of the program when the previous has ended; a pass waits for its input. Held high, the next pass
-        starts by itself, with the length of that moment: pulse it where lengths vary
-    seq_len : tokens of the inputs, 1 .. max_tokens; may change only while nothing is in flight
+        starts by itself: pulse it where lengths vary
+    seq_len : tokens of the inputs, from the cycle before ``run`` on; see :class:`hw.io.passes.PassGuard`
     s_axis_*, m_axis_* : 64-bit AXI4-Streams
     busy : see BUSY_BITS
     frames_done : results that have left, modulo 2^32
+    errors : see ERRORS; each stays until it is cleared, or reset
+    clear_errors : errors to clear
+    model_written : a load packet that is no input begins; one cycle
+    load_crc, clear_crc : CRC-32 of all such packets, and to begin it anew; see :class:`hw.io.loader.Loader`. At
+        power-up that of the packets that would load ``images``
     """
 
     def __init__(self, config: CoreConfig, images: dict[Target, list[int]] | None = None):
@@ -105,6 +90,11 @@ class TransformerCore(wiring.Component):
                 "m_axis_tlast": Out(1),
                 "busy": Out(len(BUSY_BITS)),
                 "frames_done": Out(32),
+                "errors": Out(len(ERRORS)),
+                "clear_errors": In(len(ERRORS)),
+                "model_written": Out(1),
+                "load_crc": Out(32),
+                "clear_crc": In(1),
             }
         )
 
@@ -136,27 +126,22 @@ class TransformerCore(wiring.Component):
             )
             m.submodules[f"memory_{name}"] = memories[name]
 
-        # --- lengths: constant while work is in flight
-        lengths = Signal(Lengths)
-        m.d.sync += [
-            lengths.tokens.eq(self.seq_len),
-            lengths.row_blocks.eq((self.seq_len + rows - 1) >> ceil_log2(rows)),
-            lengths.key_tiles.eq((self.seq_len + config.cols - 1) >> ceil_log2(config.cols)),
-            lengths.key_words.eq((self.seq_len + config.depth - 1) >> ceil_log2(config.depth)),
-        ]
-
         # --- sequencer, gates and semaphores
         m.submodules.sequencer = sequencer = Sequencer(config)
+        m.submodules.guard = guard = PassGuard(config)
+        lengths = guard.lengths
         m.d.comb += [
-            sequencer.run.eq(self.run),
+            guard.run.eq(self.run),
+            guard.seq_len.eq(self.seq_len),
+            guard.dispatching.eq(sequencer.busy),
+            sequencer.run.eq(guard.begun),
             sequencer.lengths.eq(lengths),
             memories["program"].r_addr.eq(sequencer.prog_addr),
             sequencer.prog_data.eq(memories["program"].r_data),
         ]
-        initial = SEMAPHORE_INITIAL(config.slots)
-        m.submodules.semaphores = semaphores = SemaphoreBank(
-            initial=[initial.get(bit, 0) for bit in range(_SEMAPHORES)], signallers=6, takers=5
-        )
+        counts = SEMAPHORE_INITIAL(config.slots)
+        initial = [counts.get(bit, 0) for bit in range(_SEMAPHORES)]
+        m.submodules.semaphores = semaphores = SemaphoreBank(initial=initial, signallers=6, takers=5)
         gates = {}
         for number, (name, shape) in enumerate(
             (("array", ArrayCommand), ("softmax", SoftmaxCommand), ("norm", NormCommand), ("store", StoreCommand))
@@ -259,8 +244,20 @@ class TransformerCore(wiring.Component):
         ]
 
         # --- loader
-        m.submodules.loader = loader = Loader(semaphores=_SEMAPHORES)
+        m.submodules.loader = loader = Loader(
+            semaphores=_SEMAPHORES,
+            units=stream_units(config),
+            rows=rows,
+            region=next(iter(self.images.get(Target.REGION, ())), 0),
+            crc=load_crc(config, self.images),
+        )
         m.d.comb += [
+            loader.begun.eq(guard.begun),
+            loader.row_blocks.eq(lengths.row_blocks),
+            loader.clear_crc.eq(self.clear_crc),
+            guard.tokens.eq(loader.tokens),
+            self.model_written.eq(loader.written),
+            self.load_crc.eq(loader.crc),
             loader.i.payload.eq(self.s_axis_tdata),
             loader.i.valid.eq(self.s_axis_tvalid),
             self.s_axis_tready.eq(loader.i.ready),
@@ -338,6 +335,9 @@ class TransformerCore(wiring.Component):
             m.d.sync += semaphores.signal[number].eq(source)
         with m.If(store.frame):
             m.d.sync += self.frames_done.eq(self.frames_done + 1)
+        m.d.sync += self.errors.eq(Cat(loader.errors, guard.refused) | (self.errors & ~self.clear_errors))
+        m.d.comb += guard.ended.eq(store.frame)
+        m.d.sync += guard.at_work.eq(Cat(feeder.busy, drain.busy, softmax.busy, norm.busy, store.busy).any())
         m.d.sync += self.busy.eq(
             Cat(
                 sequencer.busy,

@@ -16,12 +16,13 @@ from amaranth.hdl import Shape
 from amaranth.lib import data
 
 from hw.config import CoreConfig
+from hw.io.targets import target_sizes
 from hw.program import isa
 from hw.program.isa import SEMAPHORE_INITIAL, ASource, BSource, Destination, Format, Opcode, Semaphore, Target
 from sim import golden
 from sim.golden import IntArray
 from sim.order import OrderChecker
-from sim.sequence import Command, ProgramError, commands
+from sim.sequence import Command, ProgramError, commands, row_blocks
 
 __all__ = ["Frame", "Machine", "ProgramError", "memory_bytes", "memory_words"]
 
@@ -30,32 +31,14 @@ Words = npt.NDArray[np.uint64]
 
 def memory_bytes(config: CoreConfig) -> dict[str, int]:
     """Bytes of one word of each memory."""
-    return {
-        "W": config.cols * config.depth,
-        "KV": config.cols * config.depth,
-        "ACT": config.rows * config.depth,
-        "RES": config.lanes * 2,
-        "CHAN": config.drain_columns * 8,
-        "NORM": config.drain_columns * 8,
-        "HEAD": 8,
-        "TABLE": 1 if config.gelu == "table" else 8,
-        "PROG": 8,
+    return {target.name: size for target, (_, size) in target_sizes(config).items()} | {
+        "KV": config.cols * config.depth
     }
 
 
 def memory_words(config: CoreConfig) -> dict[str, int]:
     """Words of each memory."""
-    return {
-        "W": config.weight_words,
-        "KV": config.kv_words,
-        "ACT": config.act_words,
-        "RES": config.residual_words,
-        "CHAN": config.channel_words,
-        "NORM": config.norm_words,
-        "HEAD": config.head_words,
-        "TABLE": config.tables * (512 if config.gelu == "table" else 1),
-        "PROG": config.program_words,
-    }
+    return {target.name: words for target, (words, _) in target_sizes(config).items()} | {"KV": config.kv_words}
 
 
 def _fields(struct: type[data.Struct], memory: npt.NDArray[np.uint8]) -> dict[str, IntArray]:
@@ -115,6 +98,7 @@ class Machine:
         self.memory = {
             name: self._rng.integers(0, 256, (counts[name], size), dtype=np.uint8) for name, size in sizes.items()
         }
+        self.memory["REGION"][:] = 0  # as after power-up
         for target, words in (memories or {}).items():
             self._initialise(target.name, words)
         self.semaphores = {s: SEMAPHORE_INITIAL(config.slots).get(s, 0) for s in Semaphore}
@@ -123,6 +107,7 @@ class Machine:
         self._scores = self._rng.integers(-(1 << 20), 1 << 20, (config.slots, config.rows, max(keys, score_keys)))
         self._probs = self._rng.integers(0, 256, (config.slots, config.rows, keys))
         self._scales = self._rng.integers(1, 64, (config.slots, 2, config.rows))
+        self._inputs: list[int] = []  # row blocks of the inputs that have come
         self._slot = {"score": 0, "softmax": 0, "prob": 0}
         self._order: OrderChecker | None = None
         if order:
@@ -150,6 +135,10 @@ class Machine:
             position += 1 + header.count
             name = header.target.name
             count, size = self.memory[name].shape
+            if header.reserved:
+                raise ProgramError(f"The packet of {name} has reserved bits set")
+            if header.input:
+                self._check_input(header)
             if size >= 8:
                 units = self.memory[name].reshape(-1, 8)
                 units[self._span(name, header.address, len(data), len(units))] = data.view(np.uint8).reshape(-1, 8)
@@ -164,6 +153,22 @@ class Machine:
                     self._order.write(name, touched)
                     self._order.end((Semaphore.INPUT_FULL,))
                 self.semaphores[Semaphore.INPUT_FULL] += 1
+
+    def _region(self) -> data.View:
+        return isa.InputRegion.from_bits(int(self.memory["REGION"].view(np.uint64)[0, 0]))
+
+    def _check_input(self, header: isa.PacketHeader) -> None:
+        """Refuse an input packet that REGION does not describe, and remember how many row blocks it has."""
+        region = self._region()
+        at, place = (header.target, header.address), (region.target, region.address)
+        if at != place or not header.count or not region.words or header.count % region.words:
+            raise ProgramError(
+                f"An input goes to {place[0].name} {place[1]}, {region.words} words for each row block, not to "
+                f"{at[0].name} {at[1]} with {header.count}"
+            )
+        if header.count // region.words > row_blocks(region.tokens, self.config):
+            raise ProgramError(f"An input has at most {region.tokens} tokens; {header.count} words are more")
+        self._inputs.append(header.count // region.words)
 
     def _span(self, name: str, first: int, count: int, size: int | None = None) -> IntArray:
         size = len(self.memory[name]) if size is None else size
@@ -193,6 +198,12 @@ class Machine:
         """
         if not 1 <= tokens <= self.config.max_tokens:
             raise ProgramError(f"tokens must lie in 1..{self.config.max_tokens}, not {tokens}")
+        region = self._region()
+        if tokens > region.tokens:
+            raise ProgramError(f"The program takes 1..{region.tokens} tokens, not {tokens}")
+        blocks = row_blocks(tokens, self.config)
+        if self._inputs and self._inputs.pop(0) != blocks:
+            raise ProgramError(f"The input must have {blocks} row blocks for {tokens} tokens")
         frame = Frame()
         program = self.memory["PROG"].view(np.uint64)[:, 0].tolist()
         run = {

@@ -41,8 +41,11 @@ def small_model():
 def stand_in(config: CoreConfig) -> str:
     """Verilog with a core's ports and header and nothing inside: enough for all that reads or writes files."""
     widths = {"seq_len": 12, "s_axis_tdata": 64, "m_axis_tdata": 64, "busy": 8, "frames_done": 32}
+    widths |= {"errors": 4, "clear_errors": 4, "load_crc": 32}
     inputs = ("clk", "rst", "run", "seq_len", "s_axis_tdata", "s_axis_tvalid", "m_axis_tready")
+    inputs += ("clear_errors", "clear_crc")
     outputs = ("s_axis_tready", "m_axis_tdata", "m_axis_tvalid", "m_axis_tlast", "busy", "frames_done")
+    outputs += ("errors", "model_written", "load_crc")
     lines = [f"// Configuration sha256 {config.fingerprint}", f"module rtlformer_core({', '.join(inputs + outputs)});"]
     for names, direction in ((inputs, "input"), (outputs, "output")):
         lines += [f"  {direction} [{widths[n] - 1}:0] {n};" if n in widths else f"  {direction} {n};" for n in names]

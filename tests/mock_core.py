@@ -17,6 +17,11 @@ PORTS = {
     "m_axis_tlast": Out(1),
     "busy": Out(8),
     "frames_done": Out(32),
+    "errors": Out(4),
+    "clear_errors": In(4),
+    "model_written": Out(1),
+    "load_crc": Out(32),
+    "clear_crc": In(1),
 }
 
 

@@ -32,7 +32,7 @@ from hw.config import CoreConfig, preset
 
 STAND_IN = f"""
 module {CORE}(clk, rst, run, seq_len, s_axis_tdata, s_axis_tvalid, s_axis_tready, m_axis_tdata, m_axis_tvalid,
-  m_axis_tready, m_axis_tlast, busy, frames_done);
+  m_axis_tready, m_axis_tlast, busy, frames_done, errors, clear_errors, model_written, load_crc, clear_crc);
   input clk;
   input rst;
   input run;
@@ -46,6 +46,11 @@ module {CORE}(clk, rst, run, seq_len, s_axis_tdata, s_axis_tvalid, s_axis_tready
   output m_axis_tlast;
   output [7:0] busy;
   output [31:0] frames_done;
+  output [3:0] errors;
+  input [3:0] clear_errors;
+  output model_written;
+  output [31:0] load_crc;
+  input clear_crc;
   reg [63:0] data;
   reg valid;
   reg [31:0] frames;
@@ -55,6 +60,9 @@ module {CORE}(clk, rst, run, seq_len, s_axis_tdata, s_axis_tvalid, s_axis_tready
   assign s_axis_tready = ~valid;
   assign m_axis_tlast = data[0];
   assign busy = {{8{{valid}}}};
+  assign errors = clear_errors;
+  assign model_written = valid;
+  assign load_crc = clear_crc ? 0 : frames;
   always @(posedge clk) begin
     data <= s_axis_tdata + {{52'd0, seq_len}};
     valid <= ~rst & (s_axis_tvalid | valid & ~m_axis_tready);

@@ -37,7 +37,7 @@ def test_the_digits_model_fits_the_edge_preset(digits):
     image = compile_model(digits, EDGE)
     for needed, available in image.usage.values():
         assert needed <= available
-    assert all(len(image.memories[t]) <= image.usage[t.name][0] for t in Target)
+    assert all(len(image.memories[t]) <= image.usage[t.name][0] for t in Target if t != Target.REGION)
     assert image.usage == memory_usage(digits, EDGE)
 
 
@@ -236,7 +236,14 @@ def test_packets_hold_all_memories(digits):
         assert (header.input, header.address, header.count) == (0, 0, len(packet) - 1)
         found[header.target] = packet[1:]
     assert set(found) == {t for t in Target if image.memories[t]}
-    assert list(found)[-1] == Target.PROG
+    assert list(found)[-1] == Target.REGION  # without it no input is taken
+    region, port = isa.InputRegion.from_bits(int(found[Target.REGION][0])), image.input
+    assert (region.target, region.address, region.words, region.tokens) == (
+        port.target,
+        port.address * 4,
+        port.words * 4,
+        17,
+    )
     assert found[Target.PROG].tolist() == list(image.program)
     assert found[Target.TABLE].tolist() == list(image.memories[Target.TABLE])  # a stream word for each byte
     weights = b"".join(w.to_bytes(32, "little") for w in image.memories[Target.W])

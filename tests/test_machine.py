@@ -13,7 +13,8 @@ from gen.program.compiler import _Compiler, compile_model
 from gen.program.image import Image
 from gen.program.tensors import differences
 from hw.config import preset
-from hw.program.isa import PENDING_MAX, PENDING_ROWS, Destination, Format, Semaphore, Target, When
+from hw.io.targets import packet_header
+from hw.program.isa import PENDING_MAX, PENDING_ROWS, Destination, Format, InputRegion, Semaphore, Target, When
 from sim.machine import Machine, ProgramError
 from sim.order import HazardError
 from sim.reference import forward
@@ -252,8 +253,13 @@ PRODUCT = Array(n=1, k=1, a=Operand(), b=Operand(), b_n=1, b_k=1, result=Format.
 NORM = Norm(beats=1, channels=1, eps=1, src=Operand(), norm=Operand(), out16=True)
 
 
+def region(target=Target.ACT, tokens=EDGE.max_tokens):
+    fields = {"target": target, "address": 0, "words": 16, "tokens": tokens, "reserved": 0}
+    return InputRegion.const(fields).as_value().value
+
+
 def machine_of(*program):
-    return Machine(EDGE, {Target.PROG: assemble(program).words})
+    return Machine(EDGE, {Target.PROG: assemble(program).words, Target.REGION: [region()]})
 
 
 @pytest.mark.parametrize(
@@ -279,6 +285,31 @@ def test_bad_commands_are_refused(instruction, message):
 def test_tokens_out_of_range_are_refused():
     with pytest.raises(ProgramError, match="tokens must lie in 1..32, not 33"):
         machine_of(NORM).run(33)
+    with pytest.raises(ProgramError, match="The program takes 1..7 tokens, not 8"):
+        Machine(EDGE, {Target.PROG: assemble([NORM]).words, Target.REGION: [region(tokens=7)]}).run(8)
+    with pytest.raises(ProgramError, match="The program takes 1..0 tokens, not 1"):
+        Machine(EDGE, {Target.PROG: assemble([NORM]).words}).run(1)
+
+
+def test_inputs_that_the_program_does_not_take_are_refused():
+    model = small_model("attention")
+    image = compile_model(model, core("4x4x8"))
+    header, *data = (int(word) for word in image.input_packet(random_rows(model, 5)))
+    each = len(data) // 2  # words of a row block
+    for wrong, message in (
+        ((packet_header(Target.W, count=len(data), is_input=True), data), "An input goes to ACT 0, .* not to W 0"),
+        ((packet_header(Target.ACT, count=each, address=8, is_input=True), data[:each]), "not to ACT 8"),
+        ((packet_header(Target.ACT, count=0, is_input=True), []), "with 0"),
+        ((packet_header(Target.ACT, count=each - 1, is_input=True), data[: each - 1]), f"with {each - 1}"),
+        ((packet_header(Target.ACT, count=20 * each, is_input=True), data * 10), "at most 17 tokens"),
+        ((header | 1 << 60, data), "reserved bits"),
+    ):
+        with pytest.raises(ProgramError, match=message):
+            Machine(image.config, image.memories).load([wrong[0], *wrong[1]])
+    machine = Machine(image.config, image.memories)
+    machine.load([header, *data])
+    with pytest.raises(ProgramError, match="The input must have 1 row blocks for 4 tokens"):
+        machine.run(4)
 
 
 def test_packets_that_do_not_fit_are_refused():
@@ -302,7 +333,7 @@ def test_store_packs_beats_into_stream_words():
         beats = np.arange(3 * lanes).reshape(3, lanes)
         words = [sum(int(v) << (16 * i) for i, v in enumerate(beat)) for beat in beats]
         program = assemble([Store(beats=3, src=Operand())]).words
-        frame = Machine(config, {Target.PROG: program, Target.RES: words}).run(1)
+        frame = Machine(config, {Target.PROG: program, Target.RES: words, Target.REGION: [region()]}).run(1)
         assert len(frame.output) == 3 * max(lanes // 4, 1)
         found = np.array(frame.output, np.uint64).view(np.int16).reshape(3, -1)[:, :lanes]
         assert (found == beats).all()

@@ -25,7 +25,7 @@ from gen.program.compiler import compile_model
 from gen.tools import Job, ToolFailed, run, run_all
 from hw.array.pe_array import PEArray
 from hw.config import PRESETS, CoreConfig, preset
-from hw.core import memory_shapes
+from hw.memories import memory_shapes
 from hw.memory import TensorMemory
 from hw.verilog import to_verilog
 from sim.ecp5 import CELLS

@@ -57,7 +57,7 @@ def test_whole_images(kind, digits, core, tmp_path):
         macs=predict(image, tokens).busy["macs"],
         packets=np.stack([image.input_packet(x) for x in inputs]),
     )
-    known = facts(image.config, loaded)
+    known = facts(image.config, loaded, image.load_crc)
     run_cocotb(
         verilog + emit_wrapper(image.config, kind, model_hash=loaded),
         f"sim.tb.tb_{kind}",
@@ -97,9 +97,11 @@ def test_the_folder_has_what_a_system_needs(kind, small, tmp_path):
     assert lint(files["core.v"] + files[f"{top}.v"], top=top, control=waivers) == []
 
     assert design.manifest["model_hash"] == f"{loaded:016x}"  # which a board and its driver tell it by, too
+    assert design.manifest["load_crc"] == f"{image.load_crc:08x}"
+    assert f"#define RTLFORMER_LOAD_CRC_RESET_VALUE {image.load_crc:#x}u" in files["rtlformer.h"]
     assert f"#define RTLFORMER_MODEL_HASH {loaded:#018x}ull" in files["rtlformer.h"]
     assert f"#define RTLFORMER_INPUT_WORDS {image.input_words(6):#x}u" in files["rtlformer.h"]
-    facts_of, known = design.manifest["wrapper"], facts(design.config, loaded)
+    facts_of, known = design.manifest["wrapper"], facts(design.config, loaded, image.load_crc)
     assert (facts_of["kind"], facts_of["top"]) == (kind, top)
     assert [port["name"] for port in facts_of["ports"]] == list(WRAPPERS[kind].PORTS)
     assert {reg["name"]: (reg["offset"], reg["reset"]) for reg in facts_of["registers"]} == {

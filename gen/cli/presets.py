@@ -11,7 +11,7 @@ from rich.table import Table
 
 from gen.cli.common import json_option, show
 from hw.config import PRESETS
-from hw.core import memory_shapes
+from hw.memories import memory_shapes
 
 
 @click.command("presets", short_help="List presets.", epilog="\b\nExample:\n  rtlformer presets --json")

@@ -21,6 +21,7 @@ def constants(
     config: CoreConfig,
     *,
     model_hash: int = 0,
+    load_crc: int = 0,
     registers: Iterable[Register] = REGISTERS,
     more: dict[str, int] | None = None,
 ) -> dict[str, int]:
@@ -29,7 +30,7 @@ def constants(
     ``<REGISTER>_OFFSET`` (bytes), ``<REGISTER>_RESET_VALUE``, and ``<REGISTER>_<FIELD>_MASK`` and ``_SHIFT`` where a
     register has fields; ``CONFIG_HASH``, ``MODEL_HASH``; and ``more``.
     """
-    known = facts(config, model_hash)
+    known = facts(config, model_hash, load_crc)
     table = {"CONFIG_HASH": known["config_hash_hi"] << 32 | known["config_hash_lo"], "MODEL_HASH": model_hash}
     table |= more or {}
     for reg in registers:
@@ -46,6 +47,7 @@ def c_header(
     config: CoreConfig,
     *,
     model_hash: int = 0,
+    load_crc: int = 0,
     registers: Iterable[Register] = REGISTERS,
     more: dict[str, int] | None = None,
 ) -> str:
@@ -64,7 +66,8 @@ def c_header(
         f"#define {_PREFIX}_GET(word, field) (((word) & {_PREFIX}_##field##_MASK) >> {_PREFIX}_##field##_SHIFT)",
         f"#define {_PREFIX}_PUT(field, value) (((value) << {_PREFIX}_##field##_SHIFT) & {_PREFIX}_##field##_MASK)",
     ]
-    for name, value in constants(config, model_hash=model_hash, registers=registers, more=more).items():
+    table = constants(config, model_hash=model_hash, load_crc=load_crc, registers=registers, more=more)
+    for name, value in table.items():
         if name.endswith("_OFFSET"):
             lines.append("")
         wide = name.endswith("_HASH") or value >> 32

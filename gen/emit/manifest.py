@@ -158,6 +158,7 @@ def _facts(folder: Path, model: QuantModel, image: Image, verilog: str, made: _M
         },
         "images_sha256": images_hash(image.memories),
         "model_hash": f"{model_hash(image.memories):016x}",
+        "load_crc": f"{image.load_crc:08x}",
         "memories": {name: {"needed": used, "available": there} for name, (used, there) in image.usage.items()},
         "predicted": {
             "tokens": tokens,
@@ -197,9 +198,9 @@ def _write_wrapper(folder: Path, image: Image, kind: str) -> dict:
     (folder / f"{facts['top']}.v").write_text(verilog, encoding="utf-8")
     tokens = image.max_tokens
     sizes = {"TOKENS": tokens, "INPUT_WORDS": image.input_words(tokens), "OUTPUT_WORDS": image.output_words(tokens)}
-    header = c_header(config, model_hash=loaded, registers=wrapper_registers(kind), more=sizes)
+    header = c_header(config, model_hash=loaded, load_crc=image.load_crc, registers=wrapper_registers(kind), more=sizes)
     (folder / HEADER).write_text(header, encoding="utf-8")
-    page = regdoc.markdown(config, model_hash=loaded, wrapper=kind)
+    page = regdoc.markdown(config, model_hash=loaded, load_crc=image.load_crc, wrapper=kind)
     (folder / "registers.md").write_text(page, encoding="utf-8")
     return facts
 

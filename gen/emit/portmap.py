@@ -8,7 +8,7 @@ import numpy as np
 from gen.emit.verilog import TOP
 from gen.program.assembler import fields_of
 from gen.program.image import INPUT_KINDS, Image
-from hw.core import BUSY_BITS
+from hw.core import BUSY_BITS, ERRORS
 from hw.host.registers import REGISTERS, STREAM_REGISTERS, Register, facts, reset_value
 from hw.program import isa
 from hw.program.isa import Target
@@ -22,7 +22,7 @@ _PORTS = {
     "clk": "clock; everything happens at its rising edge",
     "rst": "reset, synchronous, active high; memories keep their contents",
     "run": "start a pass of the program when the previous one has ended; a pass waits for its input",
-    "seq_len": "tokens of the inputs; may change only while nothing is in flight",
+    "seq_len": "tokens of the inputs, from the cycle before run on; a new length counts once nothing is in flight",
     "s_axis_tdata": "input stream (AXI4-Stream): load packets",
     "s_axis_tvalid": "input stream: a word is offered",
     "s_axis_tready": "input stream: the word is taken",
@@ -32,6 +32,11 @@ _PORTS = {
     "m_axis_tlast": "output stream: last word of a result",
     "busy": "one bit an engine, from bit 0: " + ", ".join(BUSY_BITS),
     "frames_done": "results that have left, modulo 2^32",
+    "errors": "what was refused, until it is cleared or reset, from bit 0: " + ", ".join(ERRORS),
+    "clear_errors": "a bit set clears that error",
+    "model_written": "high for a cycle when a load packet that is no input begins",
+    "load_crc": "CRC-32 of all load packets that were no inputs; of load.hex after power-up",
+    "clear_crc": "begin load_crc anew",
 }
 
 _AXIL = {
@@ -66,7 +71,7 @@ def wrapper_registers(kind: str) -> tuple[Register, ...]:
 
 def wrapper_map(image: Image, kind: str, verilog: str, model_hash: int) -> dict:
     """Ports and registers of an IP top as plain data, for the manifest."""
-    top, known = WRAPPERS[kind].TOP, facts(image.config, model_hash)
+    top, known = WRAPPERS[kind].TOP, facts(image.config, model_hash, image.load_crc)
     return {
         "kind": kind,
         "top": top,
@@ -110,6 +115,7 @@ def port_map(image: Image, verilog: str) -> dict:
             for p in sorted(ports(verilog, TOP), key=lambda p: list(_PORTS).index(p.name))
         ],
         "busy_bits": list(BUSY_BITS),
+        "errors": dict(ERRORS),
         "packet_header": {
             name: {"lowest_bit": offset, "width": width}
             for name, (offset, width, _, _) in fields_of(isa.PacketHeader).items()

@@ -19,6 +19,7 @@ _ACCESSES = {
     Access.ADD: "what is written is added",
     Access.WO: "writing acts; reads as 0",
     Access.POP: "reading acts",
+    Access.ZERO: "writing anything sets it to 0",
 }
 
 _INTRODUCTION = """\
@@ -28,21 +29,24 @@ a SHA-256 write. Counters count modulo 2^32 unless they say otherwise."""
 
 _USE = """\
 1. Read ID, VERSION.map and CONFIG_HASH: a program made for another configuration does not run here.
-2. The model is in the memories from power-up where the core was generated with one (MODEL_HASH tells which). For
-   another one, while STATUS.idle is set: write 0 to MODEL_HASH, send its load packets, write its hash to MODEL_HASH.
+2. The model is in the memories from power-up where the core was generated with one: MODEL_HASH tells which, and
+   LOAD_CRC is then what its manifest says. For another one, while STATUS.idle is set: write LOAD_CRC, send the model's
+   load packets, wait until STATUS.busy has no loader, compare LOAD_CRC with the model's, write its hash to MODEL_HASH.
 3. Write SEQ_LEN, the tokens of the inputs to come, and the number of inputs to PASSES (or CONTROL.start for one).
 4. Send that many input packets; results leave on the output stream in the same order. Packets may be sent before or
    after the request.
 5. STATUS.done is set, and the interrupt raised if CONTROL.irq_enable is, when a result's last word has left.
    FRAMES_DONE counts them, STATUS.idle says that nothing is left to do.
+6. STATUS.error says that something was refused, and ERRORS what; it had no effect on any result. An input packet that
+   was refused is missing: its pass waits for another one.
 
 A start while a pass is running is kept (PASSES tells how many are), so that inputs follow one another without a gap. A
 new SEQ_LEN holds back passes not yet begun until those in flight have ended: it never changes a result under way, but
 it applies to every pass not yet begun, so write it when PASSES is 0.
 
 CONTROL.reset ends everything under way within 8 cycles, words buffered on the streams included; the next word of the
-input stream is then taken for a packet's header. The reset pin resets all registers too, MODEL_HASH excepted: memories
-keep their contents in either case."""
+input stream is then taken for a packet's header. The reset pin resets all registers too, MODEL_HASH and LOAD_CRC
+excepted: memories keep their contents in either case."""
 
 _AXI = """\
 Module `rtlformer_axi`: the registers on AXI4-Lite (`s_axil_*`, 12-bit byte addresses), load packets on `s_axis_*`,
@@ -70,9 +74,11 @@ STATUS.done is set when a result's last word has entered the output queue, so a 
 then be read without looking at STREAM_STATUS. CONTROL.reset empties both queues."""
 
 
-def markdown(config: CoreConfig | None = None, *, model_hash: int = 0, wrapper: str | None = None) -> str:
+def markdown(
+    config: CoreConfig | None = None, *, model_hash: int = 0, load_crc: int = 0, wrapper: str | None = None
+) -> str:
     """The whole document: of cores in general, or of one core, with its own values and its ``wrapper`` alone."""
-    known = facts(config, model_hash) if config else None
+    known = facts(config, model_hash, load_crc) if config else None
     parts = ["# Registers"]
     if config is None:
         parts.append(

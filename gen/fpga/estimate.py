@@ -15,7 +15,7 @@ from math import inf
 from gen.fpga.synth import Cells, Part
 from hw.array.pe_array import ACC_BITS
 from hw.config import CoreConfig
-from hw.core import USED_BITS, memory_shapes
+from hw.memories import USED_BITS, memory_shapes
 from hw.memory import bank_depths, banks
 
 __all__ = ["Candidate", "Room", "block_ram", "estimate", "nearest_smaller", "rooms", "same_bytes"]

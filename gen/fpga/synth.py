@@ -18,7 +18,7 @@ from gen.fpga.outreg import merge_output_registers
 from gen.fpga.registered import unregistered_cells
 from gen.tools import Job, ToolFailed, run
 from hw.config import CoreConfig
-from hw.core import USED_BITS, memory_shapes
+from hw.memories import USED_BITS, memory_shapes
 from hw.memory import banks
 
 __all__ = ["PARTS", "Cells", "Netlist", "Part", "check_mapping", "part", "synthesise"]

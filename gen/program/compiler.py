@@ -224,6 +224,7 @@ class _Compiler(AttentionSchedule):
         y = self.layout
         assembled = assemble(self.program)
         y.pools["PROG"].place(list(assembled.words))
+        y.pools["REGION"].place([self.input.region(self.config, self.model.max_tokens)])
         if check:
             y.check_capacity()
         width = len(self.model.classifier.bias) if self.logits else self.model.hidden

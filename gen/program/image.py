@@ -15,6 +15,7 @@ from gen.program import tensors
 from gen.program.assembler import listing, pack
 from gen.program.tensors import STREAMS, Slice, Tag
 from hw.config import CoreConfig
+from hw.io.targets import load_crc, load_packet_bytes, packet_header
 from hw.program import isa
 from hw.program.isa import Target
 from sim.golden import IntArray
@@ -32,7 +33,7 @@ INPUT_KINDS = {"patches": (0, 255, 1), "residual": (-32768, 32767, 2), "operands
 class InputPort:
     """Where inputs go: ``words`` memory words for each row block from ``address`` of ``target`` on.
 
-    Rows and columns beyond the input's are sent as zeros, to whole memory words.
+    Rows and columns beyond the input's are sent as zeros, to whole memory words. :meth:`region` tells the core.
     """
 
     kind: str
@@ -40,6 +41,18 @@ class InputPort:
     address: int
     words: int
     features: int
+
+    def region(self, config: CoreConfig, tokens: int) -> int:
+        """The InputRegion word of a program for at most ``tokens`` tokens.
+
+        Raises
+        ------
+        InputError
+            If a field cannot hold its value.
+        """
+        units = max(memory_bytes(config)[self.target.name] // 8, 1)
+        fields = {"target": self.target, "address": self.address * units, "words": self.words * units, "tokens": tokens}
+        return pack(isa.InputRegion, fields, where="input region")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +136,10 @@ class Image:
         order = padded.reshape(blocks, c.rows, columns).transpose(0, 2, 1)  # column-major within a row block
         data = np.ascontiguousarray(order).astype(np.uint8 if size == 1 else np.uint16)
         words = _stream_words(data.reshape(-1).view(np.uint8).reshape(-1, word_bytes))
-        return np.concatenate([_header(port.target, port.address, word_bytes, len(words), True), words])
+        header = packet_header(
+            port.target, address=port.address * max(word_bytes // 8, 1), count=len(words), is_input=True
+        )
+        return np.concatenate([np.array([header], np.uint64), words])
 
     def decode_output(self, words: npt.ArrayLike, tokens: int) -> IntArray:
         """The result (logits [classes] or rows [tokens, width]) from the words of the output stream."""
@@ -149,15 +165,15 @@ class Image:
         return 1 + -(-tokens // self.config.rows) * self.input.words * per_word
 
     def load_packets(self) -> list[Words]:
-        """Packets that load the whole model into a running core, program last."""
-        packets = []
-        for target, contents in sorted(self.memories.items(), key=lambda item: item[0].value):
-            if contents:
-                size = memory_bytes(self.config)[target.name]
-                raw = b"".join(int(w).to_bytes(size, "little") for w in contents)
-                words = _stream_words(np.frombuffer(raw, np.uint8).reshape(-1, size))
-                packets.append(np.concatenate([_header(target, 0, size, len(words), False), words]))
-        return packets
+        """Packets that load the whole model into a running core; REGION, without which it takes no input, last."""
+        return [
+            np.frombuffer(packet, "<u8").astype(np.uint64) for packet in load_packet_bytes(self.config, self.memories)
+        ]
+
+    @cached_property
+    def load_crc(self) -> int:
+        """What the core's LOAD_CRC is once these packets, and nothing else, have been loaded."""
+        return load_crc(self.config, self.memories)
 
     def slices(self, tokens: int) -> list[Slice]:
         """Which slice of which tensor each command makes, in program order; see :mod:`gen.program.tensors`."""
@@ -181,12 +197,6 @@ class Image:
         collected = tensors.gather(self.slices(tokens), streams, self.config)
         output = collected[self.result]
         return collected | {"output": output[0] if self.output.logits else output}
-
-
-def _header(target: Target, address: int, word_bytes: int, count: int, is_input: bool) -> Words:
-    units = max(word_bytes // 8, 1)
-    fields = {"target": target, "input": is_input, "address": address * units, "count": count}
-    return np.array([pack(isa.PacketHeader, fields, where=f"{target.name} packet")], np.uint64)
 
 
 def _stream_words(data: npt.NDArray[np.uint8]) -> Words:

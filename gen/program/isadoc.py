@@ -20,7 +20,8 @@ _INSTRUCTIONS = (
     ("NORM", isa.NormHeader, (isa.NormCounts, "SRC", "ACT", "RES", "NORM")),
     ("STORE", isa.StoreHeader, (isa.StoreCounts, "SRC")),
 )
-_PARAMETERS = (isa.ChannelParameters, isa.NormParameters, isa.HeadParameters, isa.GeluParameters, isa.PacketHeader)
+_PARAMETERS = (isa.ChannelParameters, isa.NormParameters, isa.HeadParameters, isa.GeluParameters)
+_LOADING = (isa.PacketHeader, isa.InputRegion)
 _ENUMS = (isa.Opcode, isa.Semaphore, isa.When, isa.ASource, isa.BSource, isa.Format, isa.Destination, isa.Target)
 
 
@@ -76,7 +77,7 @@ def markdown() -> str:
             "\n".join(f"- {member.value}: {member.name}" for member in enumeration),
         ]
     parts.append("## Parameters and load packets")
-    for struct in _PARAMETERS:
+    for struct in (*_PARAMETERS, *_LOADING):
         parts += [f"### {struct.__name__}", _doc(struct), _table(struct)]
     return "\n\n".join(parts) + "\n"
 

@@ -235,8 +235,8 @@ class Layout:
     # --- capacity
 
     def usage(self) -> dict[str, tuple[int, int]]:
-        """Words needed and available of each memory."""
-        return {name: (pool.size, pool.available) for name, pool in self.pools.items()}
+        """Words needed and available of each memory whose size the configuration sets."""
+        return {name: (pool.size, pool.available) for name, pool in self.pools.items() if name in _CAPACITY}
 
     def check_capacity(self) -> None:
         """Refuse what does not fit, naming every memory that is too small and the field that enlarges it."""

@@ -18,8 +18,8 @@ class RegisterBus(wiring.Signature):
 
     The register of ``addr`` is in ``r_data`` :data:`READ_LATENCY` cycles after the cycle that presents ``addr``, as it
     stood in that cycle. A write takes effect in the cycle after it: an address presented then reads what was
-    written (what CONTROL and PASSES set in motion may show two cycles later). Reading has no side effects. A master
-    drives ``addr``, ``write`` and ``w_data`` from registers.
+    written (what CONTROL, PASSES and LOAD_CRC set in motion may show two cycles later). Reading has no side effects.
+    A master drives ``addr``, ``write`` and ``w_data`` from registers.
 
     Members
     -------

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..config import CoreConfig
-from ..core import BUSY_BITS
+from ..core import BUSY_BITS, ERRORS
 from ..program.isa import TOKEN_BITS
 from .bus import RegisterBus
 from .registers import REGISTERS, Access, facts, register
@@ -41,6 +41,8 @@ class ControlBlock(wiring.Component):
     core_reset : to the core and the buffers of its streams
     busy : from the core, see :data:`hw.core.BUSY_BITS`
     frame : a result's last word leaves in this cycle
+    errors : from the core, each for one cycle; see :data:`hw.core.ERRORS`
+    model_written, load_crc, clear_crc : of the core
     irq : interrupt, level
     """
 
@@ -58,6 +60,10 @@ class ControlBlock(wiring.Component):
                 "core_reset": Out(1, init=1),
                 "busy": In(len(BUSY_BITS)),
                 "frame": In(1),
+                "errors": In(len(ERRORS)),
+                "model_written": In(1),
+                "load_crc": In(32),
+                "clear_crc": Out(1),
                 "irq": Out(1),
             }
         )
@@ -169,11 +175,26 @@ class ControlBlock(wiring.Component):
             ("STATUS", "irq"): self.irq,
         }
 
-        # --- MODEL_HASH: kept through every reset, as the memories are
+        # --- what the core refused
+        errors, seen, cleared = Signal(len(ERRORS)), Signal(len(ERRORS)), Signal(len(ERRORS))
+        with m.If(writes("ERRORS")):
+            m.d.comb += cleared.eq(bus.w_data)
+        m.d.sync += [seen.eq(self.errors), errors.eq(seen | (errors & ~cleared))]
+        with m.If(reset | self.core_reset):
+            m.d.sync += [seen.eq(0), errors.eq(0)]
+        live |= {("ERRORS", name): errors[bit] for bit, name in enumerate(ERRORS)}
+        live["STATUS", "error"] = errors.any()
+
+        # --- MODEL_HASH and LOAD_CRC: kept through every reset, as the memories are
+        written, load_crc = Signal(), Signal(32, reset_less=True)
+        m.d.sync += [written.eq(self.model_written), load_crc.eq(self.load_crc), self.clear_crc.eq(writes("LOAD_CRC"))]
+        live["LOAD_CRC", "value"] = load_crc
         for half, shift in (("LO", 0), ("HI", 32)):
             part = Signal(32, init=self.model_hash >> shift & 0xFFFFFFFF, reset_less=True, name=f"model_hash_{half}")
             with m.If(writes(f"MODEL_HASH_{half}")):
                 m.d.sync += part.eq(bus.w_data)
+            with m.If(written):
+                m.d.sync += part.eq(0)
             live[f"MODEL_HASH_{half}", "value"] = part
 
         self._count(m, live, clear, {"FRAMES_DONE": frame, "ACTIVE_CYCLES": active}, busy)

@@ -85,6 +85,11 @@ class HostedCore(wiring.Component):
             core.run.eq(control.run),
             core.seq_len.eq(control.seq_len),
             control.busy.eq(core.busy),
+            control.errors.eq(core.errors),
+            core.clear_errors.eq(~0),  # the control block keeps them
+            control.model_written.eq(core.model_written),
+            control.load_crc.eq(core.load_crc),
+            core.clear_crc.eq(control.clear_crc),
             control.frame.eq(self.m_axis_tvalid & self.m_axis_tready & self.m_axis_tlast),
             self.irq.eq(control.irq),
             self.busy.eq(core.busy),

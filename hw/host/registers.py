@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..config import CoreConfig
-from ..core import BUSY_BITS
+from ..core import BUSY_BITS, ERRORS
 
 __all__ = [
     "ID", "MAP_REVISION", "QUEUE_WORDS", "REGISTERS", "STREAM_BASE", "STREAM_REGISTERS", "VERSION", "Access", "Field",
@@ -22,7 +22,7 @@ ID = 0x52544C46
 VERSION = (0, 1, 0)
 """Version of rtlformer that the VERSION register tells."""
 
-MAP_REVISION = 1
+MAP_REVISION = 2
 """Goes up with every change of this map that old software would not survive."""
 
 STREAM_BASE = 0x200
@@ -52,6 +52,8 @@ class Access:
     """Writing acts; reads as 0."""
     POP = "pop"
     """Reading acts."""
+    ZERO = "zero"
+    """Writing anything sets it to 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +162,9 @@ REGISTERS: tuple[Register, ...] = _place(0, [
     ("CONTROL", "What the host tells the core. Reset comes before anything else that the same write asks for.", (
         Field(name="start", lsb=0, width=1, access=Access.PULSE, doc="request one pass: the same as PASSES = 1"),
         Field(name="reset", lsb=1, width=1, access=Access.PULSE,
-              doc="reset the core and its streams for 8 cycles, drop requested passes and clear done and refused; "
-                  "memories, counters, SEQ_LEN and MODEL_HASH stay; an s_axis packet then starts anew at its header"),
+              doc="reset the core and its streams for 8 cycles, drop requested passes and clear done, refused and "
+                  "ERRORS; memories, counters, SEQ_LEN, MODEL_HASH and LOAD_CRC stay; an s_axis packet then starts "
+                  "anew at its header"),
         Field(name="clear", lsb=2, width=1, access=Access.PULSE,
               doc="set FRAMES_DONE, ACTIVE_CYCLES, CYCLES and the BUSY counters to 0"),
         Field(name="irq_enable", lsb=3, width=1, access=Access.RW, doc="irq is high while this and STATUS.done are"),
@@ -173,6 +176,7 @@ REGISTERS: tuple[Register, ...] = _place(0, [
         Field(name="refused", lsb=10, width=1, access=Access.W1C,
               doc="SEQ_LEN out of range or PASSES beyond 65535 was written, and ignored"),
         Field(name="irq", lsb=11, width=1, doc="the interrupt output"),
+        Field(name="error", lsb=12, width=1, doc="ERRORS is not 0"),
     )),
     ("SEQ_LEN", "Tokens of the inputs of passes not yet begun. After a change the next pass begins when no pass is in "
                 "flight; a value outside 1..max_tokens is refused.", (
@@ -183,8 +187,8 @@ REGISTERS: tuple[Register, ...] = _place(0, [
         Field(name="count", lsb=0, width=16, access=Access.ADD),
     )),
     _whole("MODEL_HASH_LO", "Low half of the hash of the model in the memories (model_hash in its manifest.json). At "
-           "power-up that of the built-in model, or 0; no reset changes it. Who loads another model writes 0 before "
-           "and its hash after.",
+           "power-up that of the built-in model, or 0; no reset changes it. A load packet that is no input sets both "
+           "halves to 0; who loads a model writes its hash after.",
            access=Access.RW, reset="model_hash_lo"),
     _whole("MODEL_HASH_HI", "High half of that hash.", access=Access.RW, reset="model_hash_hi"),
     _whole("FRAMES_DONE", "Results whose last word has left, modulo 2^32."),
@@ -194,6 +198,13 @@ REGISTERS: tuple[Register, ...] = _place(0, [
     _whole("CYCLES_HI", "High half of those."),
     *(_whole(f"BUSY_{name.upper()}", "Cycles that feed the array, modulo 2^32." if name == "macs"
              else f"Cycles in which the {name} was busy, modulo 2^32.") for name in BUSY_BITS),
+    ("ERRORS", "What was refused, each until it is cleared.", tuple(
+        Field(name=name, lsb=bit, width=1, access=Access.W1C, doc=doc) for bit, (name, doc) in enumerate(ERRORS.items())
+    )),
+    _whole("LOAD_CRC", "CRC-32 (zlib's) of header and data of every load packet that was no input, since it was last "
+           "set to 0. At power-up that of the packets that load the built-in model (load_crc in its manifest.json), or "
+           "0; no reset changes it. A model is what MODEL_HASH says only if LOAD_CRC is its own.",
+           access=Access.ZERO, reset="load_crc"),
 ])  # fmt: skip
 """Every register of a hosted core, in order of its offset and without gaps."""
 
@@ -226,7 +237,7 @@ def hash64(sha256: str) -> int:
     return int(sha256[:16], 16)
 
 
-def facts(config: CoreConfig, model_hash: int = 0) -> dict[str, int]:
+def facts(config: CoreConfig, model_hash: int = 0, load_crc: int = 0) -> dict[str, int]:
     """What the map calls by name: properties of one core."""
     config_hash = hash64(config.fingerprint)
     numbers = {name: getattr(config, name) for name in (*_NUMBERS, "lanes", *_WORDS)}
@@ -238,6 +249,7 @@ def facts(config: CoreConfig, model_hash: int = 0) -> dict[str, int]:
         "config_hash_hi": config_hash >> 32,
         "model_hash_lo": model_hash & 0xFFFFFFFF,
         "model_hash_hi": model_hash >> 32,
+        "load_crc": load_crc,
     }
 
 

@@ -1,33 +1,68 @@
 # SPDX-License-Identifier: SHL-2.1
-"""Loader: writes packets of the input stream into the memories."""
+"""Loader: writes packets of the input stream into the memories, and refuses those that do not fit."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
-from ..program.isa import PacketHeader, Semaphore, Target
+from ..arith.crc import WideCrc32
+from ..program.isa import TOKEN_BITS, InputRegion, PacketHeader, Semaphore, Target
 from ..stream import StreamBuffer
 
-__all__ = ["Loader"]
+__all__ = ["LOAD_ERRORS", "Loader"]
 
 
 _WRITE = data.StructLayout({"target": Target, "addr": 24, "data": 64})
+_BEGUN_BITS = 5  # passes begun whose input has not come; the core's queues hold fewer
+
+
+LOAD_ERRORS = {
+    "header": "a load packet for no memory, or with reserved bits set: dropped whole",
+    "range": "words of a load packet beyond the end of their memory: these are dropped",
+    "input": "an input packet that is not what the program takes at this length: dropped whole",
+}
+"""What a packet can be wrong about, in order of the bits of ``errors``."""
 
 
 class Loader(wiring.Component):
     """Autonomous: takes a header, then ``count`` words, each to the next 64-bit address of the header's target.
 
-    A packet whose ``input`` bit is set waits for INPUT_FREE before its first word and signals INPUT_FULL after its
-    last; meanwhile the stream stalls, which is the back-pressure on a host that sends inputs faster than they are used.
+    An input packet (``input`` in its header) must have target and address of REGION. It waits for INPUT_FREE before its
+    first word; meanwhile the stream stalls, which is the back-pressure on a host that sends inputs faster than they are
+    used. Once all of it is in the memories and a pass waits for it, its count must be that of the pass's row blocks.
+    If so, INPUT_FULL is signalled, otherwise INPUT_FREE: the pass goes on waiting, and the input was none.
+
+    Parameters
+    ----------
+    semaphores : int
+        Number of semaphores.
+    units : dict of Target to int
+        Stream words that each target holds.
+    rows : int
+        Token rows of a row block.
+    region : int
+        REGION at power-up.
+    crc : int
+        ``crc`` at power-up: of the packets that would have made what the memories then hold.
 
     Ports
     -----
     i : stream of 64-bit words
     target, addr, data, valid, ready : one write, held until ``ready``
     positive, take, signal : semaphores
+    begun : a pass begins in this cycle
+    row_blocks : of the passes begun; steady from the cycle of ``begun`` until their inputs have been signalled
+    tokens : longest sequence that the resident program takes
+    errors : see LOAD_ERRORS; each high for one cycle
+    written : a packet that is no input begins: what the memories hold is no longer what it was; one cycle
+    clear_crc : let ``crc`` begin anew
+    crc : CRC-32 of header and data of all packets but inputs, in the order they came. No reset changes it, nor REGION
+    busy : a packet is under way
     """
 
-    def __init__(self, *, semaphores: int):
+    def __init__(self, *, semaphores: int, units: dict[Target, int], rows: int, region: int = 0, crc: int = 0):
+        self._units, self._rows, self._region, self._crc = units, rows, region, crc
         super().__init__(
             {
                 "i": In(stream.Signature(unsigned(64))),
@@ -39,20 +74,28 @@ class Loader(wiring.Component):
                 "positive": In(semaphores),
                 "take": Out(semaphores),
                 "signal": Out(semaphores),
+                "begun": In(1),
+                "row_blocks": In(TOKEN_BITS),
+                "tokens": Out(TOKEN_BITS),
+                "errors": Out(len(LOAD_ERRORS)),
+                "written": Out(1),
+                "clear_crc": In(1),
+                "crc": Out(32),
                 "busy": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        header, held = Signal(PacketHeader), Signal(PacketHeader)
-        left, address = Signal(24), Signal(24)
-        in_packet, waiting, ending = Signal(), Signal(), Signal()
+        held, left, address = Signal(PacketHeader), Signal(24), Signal(24)
+        known, inside, expected, dropped = Signal(), Signal(), Signal(), Signal()
+        region = Signal(InputRegion, init=InputRegion.from_bits(self._region), reset_less=True)
+        wrong = {name: Signal(name=f"wrong_{name}") for name in LOAD_ERRORS}
+        moves, accepted, over, arrived, refused = Signal(), Signal(), Signal(), Signal(), Signal()
         # The buffer keeps the memories' arbitration out of the packet logic.
         m.submodules.writes = writes = StreamBuffer(_WRITE)
+        m.submodules.total = total = WideCrc32(crc=self._crc)
         m.d.comb += [
-            header.eq(self.i.payload),
-            self.busy.eq(in_packet | self.valid),
             writes.i.payload.target.eq(held.target),
             writes.i.payload.addr.eq(address),
             writes.i.payload.data.eq(self.i.payload),
@@ -61,33 +104,99 @@ class Loader(wiring.Component):
             self.data.eq(writes.o.payload.data),
             self.valid.eq(writes.o.valid),
             writes.o.ready.eq(self.ready),
+            self.tokens.eq(region.tokens),
+            total.clear.eq(self.clear_crc),
+            total.data.eq(self.i.payload),
+            self.crc.eq(total.crc),
         ]
+        with m.If(self.valid & self.ready & (self.target == Target.REGION)):
+            m.d.sync += region.eq(self.data)
 
-        with m.If(~in_packet):
-            m.d.comb += self.i.ready.eq(1)
-            with m.If(self.i.valid):
-                m.d.sync += [
-                    held.eq(header),
-                    left.eq(header.count),
-                    address.eq(header.address),
-                    in_packet.eq((header.count != 0) | header.input),
-                    waiting.eq(header.input),
-                    ending.eq(header.count == 0),
+        header = Signal(PacketHeader)
+        m.d.comb += [
+            header.eq(self.i.payload),
+            known.eq((held.reserved == 0) & held.target.as_value().matches(*(t.value for t in self._units))),
+            expected.eq((held.target == region.target) & (held.address == region.address) & (region.words != 0)),
+        ]
+        with m.Switch(held.target):
+            for target, units in self._units.items():
+                with m.Case(target):
+                    m.d.comb += inside.eq(address < units)
+        m.d.sync += self.written.eq(0)
+        with m.FSM() as packet:
+            with m.State("HEADER"):
+                m.d.comb += [self.i.ready.eq(1), total.en.eq(self.i.valid & ~header.input)]
+                with m.If(self.i.valid):
+                    m.d.sync += [held.eq(header), left.eq(header.count), address.eq(header.address)]
+                    m.next = "CHECK"
+            with m.State("CHECK"):
+                refusal = ~known | (held.input & (~expected | (left == 0)))
+                m.d.comb += [wrong["header"].eq(~known), refused.eq(known & refusal)]
+                m.d.sync += [dropped.eq(refusal), self.written.eq(~held.input)]
+                with m.If(left == 0):
+                    m.next = "HEADER"
+                with m.Elif(held.input & ~refusal):
+                    m.next = "FREE"
+                with m.Else():
+                    m.next = "WORDS"
+            with m.State("FREE"), m.If(self.positive[Semaphore.INPUT_FREE]):
+                m.d.comb += [self.take.eq(1 << Semaphore.INPUT_FREE), accepted.eq(1)]
+                m.next = "WORDS"
+            with m.State("WORDS"):
+                writing = ~dropped & ~(held.input & over)
+                m.d.comb += [
+                    self.i.ready.eq(writes.i.ready),
+                    writes.i.valid.eq(self.i.valid & inside & writing),
+                    moves.eq(self.i.valid & writes.i.ready),
+                    wrong["range"].eq(moves & ~inside & writing),
+                    total.en.eq(moves & ~held.input),
                 ]
-        with m.Elif(waiting):
-            with m.If(self.positive[Semaphore.INPUT_FREE]):
-                m.d.comb += self.take.eq(1 << Semaphore.INPUT_FREE)
-                m.d.sync += waiting.eq(0)
-        with m.Elif(ending):
-            with m.If(~self.valid):
-                m.d.comb += self.signal.eq(Mux(held.input, 1 << Semaphore.INPUT_FULL, 0))
-                m.d.sync += in_packet.eq(0)
-        with m.Else():
-            m.d.comb += [self.i.ready.eq(writes.i.ready), writes.i.valid.eq(self.i.valid)]
-            with m.If(self.i.valid & writes.i.ready):
-                m.d.sync += [
-                    address.eq(address + 1),
-                    left.eq(left - 1),
-                    ending.eq(left == 1),
-                ]
+                with m.If(moves):
+                    m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
+                    with m.If(left == 1):
+                        m.next = "SETTLE"
+            with m.State("SETTLE"):  # the last word is in the buffer, or has been dropped
+                m.next = "END"
+            with m.State("END"), m.If(~self.valid):  # and now in its memory
+                m.d.comb += arrived.eq(held.input & ~dropped)
+                m.next = "HEADER"
+        m.d.comb += self.busy.eq(~packet.ongoing("HEADER") | self.valid)
+        unsuited = self._judge(m, region, over, accepted=accepted, moves=moves & held.input, arrived=arrived)
+        m.d.comb += wrong["input"].eq(refused | unsuited)
+        m.d.sync += self.errors.eq(Cat(wrong.values()))
         return m
+
+    def _judge(self, m, region, over, *, accepted, moves, arrived) -> Signal:
+        """Signals for an input that is in its memory; ``over``: it has all the row blocks that there is room for.
+
+        Returns whether it is not what the pass that waits for it takes.
+        """
+        word, final = Signal.like(region.words, name="word"), Signal.like(region.words, name="final")
+        blocks, room = Signal(TOKEN_BITS), Signal(TOKEN_BITS)
+        m.d.sync += [
+            final.eq(region.words - 1),
+            room.eq((region.tokens + (self._rows - 1)) >> ceil_log2(self._rows)),
+        ]
+        m.d.comb += over.eq(blocks == room)
+        with m.If(accepted):
+            m.d.sync += [word.eq(0), blocks.eq(0)]
+        with m.Elif(moves & ~over):
+            m.d.sync += word.eq(word + 1)
+            with m.If(word == final):
+                m.d.sync += [word.eq(0), blocks.eq(blocks + 1)]
+        beyond, suits = Signal(), Signal()
+        with m.If(accepted | (moves & over)):
+            m.d.sync += beyond.eq(~accepted)
+        m.d.sync += suits.eq((blocks == self.row_blocks) & (word == 0) & ~beyond)
+
+        waiting, awaited = Signal(_BEGUN_BITS), Signal()  # passes begun without an input
+        resident, judged, unsuited = Signal(), Signal(), Signal()
+        m.d.sync += [waiting.eq(waiting + self.begun - (judged & suits)), resident.eq((resident | arrived) & ~judged)]
+        m.d.comb += [
+            awaited.eq(waiting != 0),
+            judged.eq((resident | arrived) & awaited),
+            unsuited.eq(judged & ~suits),
+        ]
+        with m.If(judged):
+            m.d.comb += self.signal.eq(Mux(suits, 1 << Semaphore.INPUT_FULL, 1 << Semaphore.INPUT_FREE))
+        return unsuited

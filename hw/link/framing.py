@@ -5,7 +5,7 @@ from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .crc import Crc32
+from ..arith.crc import Crc32
 from .protocol import CRC_BYTES, ESCAPE, ESCAPE_XOR, FLAG
 
 __all__ = ["BYTE_OF_FRAME", "Deframer", "Framer"]

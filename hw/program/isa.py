@@ -29,7 +29,8 @@ __all__ = [
     "PENDING_ROWS", "Opcode", "Semaphore", "SEMAPHORE_INITIAL", "When", "ASource", "BSource", "Format", "Destination",
     "Target", "Sync", "Operand", "End", "Loop", "ArrayHeader", "ArrayCounts", "SoftmaxHeader", "NormHeader",
     "NormCounts", "StoreHeader", "StoreCounts", "WORDS", "ChannelParameters", "NormParameters", "HeadParameters",
-    "GeluParameters", "PacketHeader", "ArrayCommand", "SoftmaxCommand", "NormCommand", "StoreCommand", "Lengths",
+    "GeluParameters", "PacketHeader", "InputRegion", "ArrayCommand", "SoftmaxCommand", "NormCommand", "StoreCommand",
+    "Lengths",
 ]  # fmt: skip
 
 WORD_BITS = 64
@@ -131,6 +132,7 @@ class Target(enum.Enum, shape=4):
     HEAD = 5
     TABLE = 6
     PROG = 7
+    REGION = 8  # one word, an InputRegion
 
 
 class Sync(data.Struct):
@@ -286,13 +288,31 @@ class GeluParameters(data.Struct):
 
 
 class PacketHeader(data.Struct):
-    """First word of a load packet. ``input``: wait for INPUT_FREE before, signal INPUT_FULL after."""
+    """First word of a load packet; ``reserved`` is 0.
+
+    ``input``: an input, as the InputRegion in REGION describes it; it waits for INPUT_FREE before its first word and
+    signals INPUT_FULL once a pass of its length has begun.
+    """
 
     target: Target
     input: unsigned(1)
     address: unsigned(24)  # in 64-bit units of the target (whole words where a word is narrower)
     count: unsigned(24)  # stream words that follow
     reserved: unsigned(11)
+
+
+class InputRegion(data.Struct):
+    """The word in REGION: what the resident program takes as input. All zeros, as after power-up: nothing.
+
+    An input packet has ``target`` and ``address`` in its header, and ``words`` stream words for each row block of the
+    sequence. Sequences have 1 to ``tokens`` tokens.
+    """
+
+    target: Target
+    address: unsigned(24)
+    words: unsigned(16)
+    tokens: unsigned(TOKEN_BITS)
+    reserved: unsigned(8)
 
 
 class Lengths(data.Struct):

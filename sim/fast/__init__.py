@@ -10,7 +10,8 @@
     print(sim.cycle, sim.timeline(), sim.frames())
 
 A core has the ports ``clk``, ``rst``, ``run``, ``seq_len``, ``s_axis_t{data,valid,ready}``,
-``m_axis_t{data,valid,ready,last}``, ``busy`` and ``frames_done``. If its top module has signals ``probe_x_valid`` and
+``m_axis_t{data,valid,ready,last}``, ``busy``, ``frames_done``, ``errors``, ``clear_errors``, ``model_written``,
+``load_crc`` and ``clear_crc``. If its top module has signals ``probe_x_valid`` and
 ``probe_x_data``, ``FastSim(..., trace=["x"])`` logs the data of every valid cycle. Such a probe costs no hardware and
 needs no port: in Amaranth, named signals that are driven in the top module, ::
 
@@ -211,6 +212,16 @@ class FastSim(Native):
     def frames_done(self) -> int:
         """The output ``frames_done`` as of the last edge."""
         return self._state.frames_done
+
+    @property
+    def errors(self) -> int:
+        """The output ``errors`` as of the last edge."""
+        return self._state.errors
+
+    @property
+    def load_crc(self) -> int:
+        """The output ``load_crc`` as of the last edge."""
+        return self._state.load_crc
 
     @property
     def unread(self) -> int:

@@ -69,7 +69,7 @@ struct State {  // mirrored in sim/fast/library.py
     uint64_t progress;      // cycle of the last event of any kind
     uint64_t idle_limit;    // cycles without any event that count as a deadlock
     uint32_t run, seq_len;  // values of these inputs
-    uint32_t busy, frames_done;
+    uint32_t busy, frames_done, errors, load_crc;
 };
 
 struct Fast {
@@ -130,6 +130,8 @@ struct Fast {
         };
         change(logs[0], state.busy, top->busy);
         change(logs[1], state.frames_done, top->frames_done);
+        state.errors = top->errors;
+        state.load_crc = top->load_crc;
         Log* log = logs + 2;
 #define OBSERVE(name, valid, data)                \
     if (top->rootp->valid) {                      \
@@ -173,7 +175,7 @@ struct Fast {
     }
 
     void reset() {
-        top->s_axis_tvalid = top->m_axis_tready = top->run = 0;
+        top->s_axis_tvalid = top->m_axis_tready = top->run = top->clear_errors = top->clear_crc = 0;
         for (int i = 0; i < 4; ++i) half_cycles(true);
         for (Log& log : logs) log.cycles.clear(), log.words.clear();
         output->cycles.clear(), output->words.clear(), output_last.clear();

@@ -29,6 +29,11 @@ _PORTS = {
     ("m_axis_tlast", 1, False),
     ("busy", 8, False),
     ("frames_done", 32, False),
+    ("errors", 4, False),
+    ("clear_errors", 4, True),
+    ("model_written", 1, False),
+    ("load_crc", 32, False),
+    ("clear_crc", 1, True),
 }
 
 
@@ -37,7 +42,7 @@ class State(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_uint64) for name in ("cycle", "pending", "last_taken", "outputs", "progress", "idle_limit")),
-        *((name, ctypes.c_uint32) for name in ("run", "seq_len", "busy", "frames_done")),
+        *((name, ctypes.c_uint32) for name in ("run", "seq_len", "busy", "frames_done", "errors", "load_crc")),
     ]
 
 

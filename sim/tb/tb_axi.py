@@ -22,6 +22,7 @@ from cocotbext.axi import (
 
 from hw.host.registers import REGISTERS, register
 from sim.tb import CLOCK_NS, parameters
+from sim.tb.fuzzed import run_cases
 from sim.tb.wrapped import (
     Work,
     field,
@@ -265,3 +266,41 @@ async def reset_in_the_middle(dut):
     assert (words == first).all()
     await ClockCycles(dut.aclk, 100)
     assert sink.empty() and await get(host, "STATUS") & field("STATUS", "idle")
+
+
+class _Top(Host):
+    """For the cases that tell the core wrong things."""
+
+    def __init__(self, dut):
+        super().__init__(dut, 0.1)
+        self._dut = dut
+        self._source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.aclk, dut.aresetn, False)
+        self._sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.aclk, dut.aresetn, False)
+        self._source.set_pause_generator(pauses(0.2))
+        self._sink.set_pause_generator(pauses(0.3))
+
+    async def send(self, words: list[int]) -> None:
+        if words:
+            await self._source.send(AxiStreamFrame(np.array(words, dtype="<u8").tobytes()))
+
+    async def receive(self, count: int) -> list[int]:
+        words = np.frombuffer(bytes((await self._sink.recv()).tdata), dtype="<u8")
+        assert len(words) == count, "tlast marks the end of a result"
+        return [int(word) for word in words]
+
+    async def forget(self) -> None:
+        for end in (self._source, self._sink):
+            end.clear()
+            end.assert_reset()
+
+    async def wait(self, cycles: int) -> None:
+        if cycles:
+            await ClockCycles(self._dut.aclk, cycles)
+
+
+@cocotb.test(skip="cases" not in parameters())
+async def wrong_things(dut):
+    """Every case of tests/corefuzz.py, and after each a right result."""
+    quiet()
+    await start(dut)
+    await run_cases(_Top(dut))

@@ -7,7 +7,7 @@ from collections import deque
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from hw.core import BUSY_BITS
+from hw.core import BUSY_BITS, ERRORS
 from hw.host.bus import ADDRESS_BITS, READ_LATENCY
 from hw.host.control import SETTLE_CYCLES
 from hw.host.registers import REGISTERS, Access, register
@@ -308,6 +308,65 @@ async def reset_leaves_the_host_s_settings(dut):
     dut.rst.value = 0
     expected = {"SEQ_LEN": parameters()["max_tokens"], "MODEL_HASH_LO": 0x1234, "MODEL_HASH_HI": 0x5678, "CONTROL": 0}
     assert {name: await bus.get(name) for name in expected} == expected, "MODEL_HASH is about memories"
+
+
+@cocotb.test()
+async def what_the_core_refuses_stays_until_it_is_cleared(dut):
+    """Each error in its own bit, cleared by writing 1 to it alone; one that comes in that moment is not lost."""
+    bus, _ = await begin(dut)
+    every = (1 << len(ERRORS)) - 1
+    for bit, name in enumerate(ERRORS):
+        assert register("ERRORS")[name].mask == 1 << bit
+        dut.errors.value = 1 << bit
+        await tick(dut)
+        dut.errors.value = 0
+        await tick(dut, 2)
+        assert await bus.get("ERRORS") == (1 << bit + 1) - 1
+        assert await bus.get("STATUS") & STATUS["error"].mask
+    for bit in range(len(ERRORS)):
+        await bus.put("ERRORS", 1 << bit)
+        assert await bus.get("ERRORS") == every & ~((1 << bit + 1) - 1)
+    assert not await bus.get("STATUS") & STATUS["error"].mask
+    dut.errors.value = every
+    await bus.put("ERRORS", every)
+    await bus.put("ERRORS", every)
+    dut.errors.value = 0
+    await tick(dut, 2)
+    assert await bus.get("ERRORS") == every
+    await bus.put("CONTROL", CONTROL["reset"].mask)
+    await until_idle(bus)
+    assert await bus.get("ERRORS") == 0
+
+
+@cocotb.test()
+async def a_load_drops_the_model_hash(dut):
+    """Both halves, even where a host writes one in that cycle; LOAD_CRC is the core's, and writing clears it there."""
+    bus, _ = await begin(dut)
+    dut.load_crc.value = 0x89ABCDEF
+    for half in ("MODEL_HASH_LO", "MODEL_HASH_HI"):
+        await bus.put(half, 0x12345678)
+    await tick(dut, 2)
+    assert await bus.get("LOAD_CRC") == 0x89ABCDEF
+    assert await bus.get("MODEL_HASH_LO") == await bus.get("MODEL_HASH_HI") == 0x12345678
+    dut.model_written.value = 1
+    await tick(dut)
+    dut.model_written.value = 0
+    await bus.put("MODEL_HASH_LO", 0x5555)
+    assert await bus.get("MODEL_HASH_LO") in (0, 0x5555)
+    assert await bus.get("MODEL_HASH_HI") == 0
+    dut.model_written.value = 1
+    await bus.put("MODEL_HASH_HI", 0x5555)
+    await bus.put("MODEL_HASH_LO", 0x5555)
+    dut.model_written.value = 0
+    await tick(dut, 2)
+    assert await bus.get("MODEL_HASH_LO") == await bus.get("MODEL_HASH_HI") == 0
+    cleared = 0
+    await bus.put("LOAD_CRC", 7)
+    for _ in range(5):
+        cleared += int(dut.clear_crc.value)
+        await tick(dut)
+    assert cleared == 1
+    assert await bus.get("ERRORS") == 0
 
 
 @cocotb.test()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :mod:`hw.link.framing` and :mod:`hw.link.crc`, against zlib and a byte-stuffing of its own."""
+"""Testbench of :mod:`hw.link.framing` and :mod:`hw.arith.crc`, against zlib and a byte-stuffing of its own."""
 
 import random
 import zlib

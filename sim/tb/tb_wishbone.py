@@ -11,7 +11,8 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.wishbone.driver import WBOp, WishboneMaster
 
 from hw.host.registers import QUEUE_WORDS, REGISTERS, STREAM_REGISTERS, register
-from sim.tb import CLOCK_NS
+from sim.tb import CLOCK_NS, parameters
+from sim.tb.fuzzed import run_cases
 from sim.tb.wrapped import Work, field, get, illegal_accesses_do_nothing, put, registers_are_as_declared
 
 ALL = (*REGISTERS, *STREAM_REGISTERS)
@@ -191,3 +192,44 @@ async def reset_in_the_middle(dut):
     while not await get(host, "STATUS") & field("STATUS", "idle"):
         await ClockCycles(dut.clk_i, 500)
     assert [await host.pull() for _ in range(work.words)] == [int(word) for word in work.saved()[0]]
+
+
+class _Top(Host):
+    """For the cases that tell the core wrong things."""
+
+    def __init__(self, dut):
+        super().__init__(dut, pipelined=True)
+        self._dut, self._waiting = dut, []
+
+    async def send(self, words: list[int]) -> None:
+        self._waiting += words
+        await self._drain()
+
+    async def _drain(self) -> None:
+        while self._waiting and not await self.push(self._waiting[0]):
+            self._waiting.pop(0)
+
+    async def receive(self, count: int) -> list[int]:
+        words = []
+        while len(words) < count:
+            await self._drain()
+            status = await get(self, "STREAM_STATUS")
+            if status & field("STREAM_STATUS", "output_words"):
+                assert bool(status & field("STREAM_STATUS", "output_last")) == (len(words) == count - 1)
+                words.append(await self.pull())
+        return words
+
+    async def forget(self) -> None:
+        self._waiting.clear()
+
+    async def wait(self, cycles: int) -> None:
+        await self._drain()
+        if cycles:
+            await ClockCycles(self._dut.clk_i, cycles)
+
+
+@cocotb.test(skip="cases" not in parameters())
+async def wrong_things(dut):
+    """Every case of tests/corefuzz.py, and after each a right result."""
+    await start(dut)
+    await run_cases(_Top(dut))

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: SHL-2.1
+"""Which passes begin, and with what length: a program never runs with a length it was not made for."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from ..config import CoreConfig
+from ..program.isa import TOKEN_BITS, Lengths
+
+__all__ = ["PassGuard"]
+
+_IN_FLIGHT_BITS = 5  # the core's queues hold fewer passes
+
+
+class PassGuard(wiring.Component):
+    """Begins passes, all of those in flight with the same, legal, length.
+
+    Legal is 1 to the longest sequence of the resident program. If nothing is in flight, a legal ``seq_len`` becomes the
+    length of the passes to come a cycle later. A pass that is asked for with an illegal length, or while others are in
+    flight with another one, is refused; where ``run`` stays high, it begins as soon as it may.
+
+    Parameters
+    ----------
+    config : CoreConfig
+
+    Ports
+    -----
+    run, seq_len : of the core
+    tokens : longest sequence that the resident program takes
+    dispatching : the sequencer is in a pass; it begins the next in the cycle of ``begun``
+    ended : a result's last word leaves
+    at_work : an engine is busy, at most a few cycles late
+    begun : a pass begins
+    lengths : of the passes in flight: constant while there are any
+    refused : a pass was asked for and cannot begin for its length
+    """
+
+    def __init__(self, config: CoreConfig):
+        self._config = config
+        super().__init__(
+            {
+                "run": In(1),
+                "seq_len": In(TOKEN_BITS),
+                "tokens": In(TOKEN_BITS),
+                "dispatching": In(1),
+                "ended": In(1),
+                "at_work": In(1),
+                "begun": Out(1),
+                "lengths": Out(Lengths),
+                "refused": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        c = self._config
+
+        def units(size: int):
+            return (self.seq_len + size - 1) >> ceil_log2(size)
+
+        legal, free, same = Signal(), Signal(), Signal()
+        m.d.comb += [
+            legal.eq((self.seq_len != 0) & (self.seq_len <= self.tokens) & (self.seq_len <= c.max_tokens)),
+            same.eq(self.seq_len == self.lengths.tokens),
+        ]
+
+        in_flight, quiet = Signal(_IN_FLIGHT_BITS), Signal(init=1)
+        m.d.sync += [
+            in_flight.eq(in_flight + self.begun - (self.ended & (in_flight != 0))),
+            quiet.eq((in_flight == 0) & ~self.at_work),
+        ]
+        m.d.comb += free.eq(quiet & ~self.dispatching & ~self.begun)
+        with m.If(free & legal):
+            m.d.sync += [
+                self.lengths.tokens.eq(self.seq_len),
+                self.lengths.row_blocks.eq(units(c.rows)),
+                self.lengths.key_tiles.eq(units(c.cols)),
+                self.lengths.key_words.eq(units(c.depth)),
+            ]
+
+        # What is known of the length is a cycle old; where `seq_len` has changed since, the request waits a cycle.
+        seen, steady, fit, late, asked = Signal(TOKEN_BITS), Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            steady.eq(self.seq_len == seen),
+            asked.eq((self.run | late) & ~self.dispatching),
+            self.begun.eq(asked & steady & fit),
+        ]
+        m.d.sync += [
+            seen.eq(self.seq_len),
+            fit.eq(legal & (free | same)),
+            late.eq(asked & ~steady),
+            self.refused.eq(asked & steady & ~fit),
+        ]
+        return m

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""hw/io/targets.py."""
+
+import zlib
+from dataclasses import replace
+
+import pytest
+
+from hw.config import PRESETS, preset
+from hw.io.targets import load_crc, load_packet_bytes, packet_header, stream_units, target_sizes
+from hw.memories import memory_shapes
+from hw.program.isa import PacketHeader, Target
+
+NAMES = {
+    Target.W: "weight", Target.ACT: "act", Target.RES: "residual", Target.CHAN: "channel", Target.NORM: "norm",
+    Target.HEAD: "head", Target.PROG: "program",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_sizes_are_those_of_the_memories(name):
+    config = preset(name)
+    shapes, sizes = memory_shapes(config), target_sizes(config)
+    assert set(sizes) == set(Target) == set(stream_units(config))
+    for target, memory in NAMES.items():
+        words, lanes, granularity = shapes[memory]
+        assert sizes[target] == (words, lanes * granularity // 8)
+        assert stream_units(config)[target] == words * max(lanes * granularity // 64, 1)
+    assert sizes[Target.TABLE] == (512 * config.tables, 1)
+    assert target_sizes(replace(config, gelu="ibert"))[Target.TABLE] == (config.tables, 8)
+
+
+def test_packets_hold_every_word_in_order():
+    config = preset("edge")
+    images = {Target.PROG: [5], Target.TABLE: [1, 255], Target.W: [(1 << 256) - 2], Target.ACT: []}
+    w, table, prog = load_packet_bytes(config, images)
+    assert w == packet_header(Target.W, count=4).to_bytes(8, "little") + ((1 << 256) - 2).to_bytes(32, "little")
+    assert table[8:] == bytes([1, *[0] * 7, 255, *[0] * 7])
+    header = PacketHeader.from_bits(int.from_bytes(prog[:8], "little"))
+    assert (header.target, header.input, header.address, header.count, header.reserved) == (Target.PROG, 0, 0, 1, 0)
+    assert load_crc(config, images) == zlib.crc32(w + table + prog)
+    assert load_crc(config, {}) == 0
+
+
+def test_header_fields_have_24_bits():
+    with pytest.raises(ValueError, match="count must have at most 24 bits, not 16777216"):
+        packet_header(Target.W, count=1 << 24)
