@@ -68,7 +68,7 @@ class CoreConfig:
 
         for name, value in asdict(self).items():
             if name not in ("exp", "gelu", "dense"):
-                check(isinstance(value, int) and value > 0, f"{name} must be a positive integer", value)
+                check(type(value) is int and value > 0, f"{name} must be a positive integer", value)
         for name in ("rows", "cols", "depth", "drain_columns"):
             value = getattr(self, name)
             check(value.bit_count() == 1, f"{name} must be a power of two", value)

@@ -12,6 +12,7 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -23,6 +24,8 @@ import safetensors.numpy
 
 from boards.board import BOARDS
 from gen import jsonfile
+from gen.cli.app import run
+from gen.cli.common import load_config
 from gen.cli.data import load_array
 from gen.emit.built import open_built
 from gen.emit.manifest import MANIFEST, open_design, write_design
@@ -36,7 +39,7 @@ from gen.program.compiler import compile_model
 from hw.config import preset
 from sim.reference import forward
 from tests.built_folder import write_build
-from tests.commandline import small_model, stand_in, write_stand_in
+from tests.commandline import CALIBRATION, DIGITS, small_model, stand_in, write_stand_in
 from tests.mutations import damaged_bytes, json_text, mutate
 
 CASES = 2000
@@ -51,6 +54,25 @@ def outcome(read: Callable[[], Any], name: str) -> Any:
         message = str(error)
         assert "\n" not in message and name in message and "; " in message and len(message) < 1000, message
         return None
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture) -> Callable:
+    """Checks that a command line is refused properly, for one in a hundred cases."""
+    cases = 0
+
+    def check(*arguments: object) -> None:
+        nonlocal cases
+        cases += 1
+        if cases % 100 == 1:
+            assert run([str(argument) for argument in arguments]) == 2
+            captured = capsys.readouterr()
+            lines = [line for line in captured.err.splitlines() if line.startswith("rtlformer: ")]
+            assert len(lines) == 1 and captured.err.splitlines()[-1] == lines[0], captured.err
+            assert "Traceback" not in captured.err and "internal" not in captured.err and not captured.out
+
+    yield check
+    assert cases > 100
 
 
 # --- model files
@@ -107,7 +129,7 @@ def usable(model: Any, compiled: bool) -> None:
 
 
 @pytest.mark.parametrize("shape", MODELS, ids=["vit", "bert", "ibert", "attention"])
-def test_model_files(tmp_path: Path, shape: dict):
+def test_model_files(tmp_path: Path, refused: Callable, shape: dict):
     random, path, counts = Random(0), tmp_path / "m.model", Counter()
     model = random_model(**shape)
     digest = save_model(model, path)
@@ -138,6 +160,8 @@ def test_model_files(tmp_path: Path, shape: dict):
         if found is not None:  # what its hash says; with the first hash, what it was
             assert content_hash(found) == hashed
             usable(found, counts.total() % 5 == 0)
+        else:
+            refused("generate", "--config", "tiny", "--model", path, "-o", tmp_path / "out")
     assert counts["structure", False, False] > 100 and counts["tensors", False, True] > 10, counts
 
 
@@ -180,7 +204,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("wrapper", [None, "axi"])
-def test_manifests(tmp_path: Path, quick: None, wrapper: str | None):
+def test_manifests(tmp_path: Path, quick: None, refused: Callable, wrapper: str | None):
     """What a manifest says follows from the other files, or stands in interface.md: no change of it is taken."""
     random, counts, config = Random(1), Counter(), preset("tiny")
     write_design(tmp_path, small_model(), compile_model(small_model(), config), stand_in(config), wrapper=wrapper)
@@ -193,10 +217,12 @@ def test_manifests(tmp_path: Path, quick: None, wrapper: str | None):
         counts[again, found is not None] += 1
         if found is not None:
             assert canonical(found.manifest) == first
+        else:
+            refused("simulate", tmp_path, "--input", CALIBRATION)
     assert counts[True, False] > 500 and counts[True, True] < 50, counts
 
 
-def test_builds(tmp_path: Path):
+def test_builds(tmp_path: Path, refused: Callable):
     """build.json's hash stands in build.md too, so that no change of it alone is taken."""
     random, counts, folder = Random(2), Counter(), tmp_path / "d"
     write_stand_in(folder)
@@ -208,6 +234,8 @@ def test_builds(tmp_path: Path):
         found = outcome(lambda: open_built(folder), str(folder))
         counts[again, found is not None] += 1
         assert found in (None, first)
+        if found is None:
+            refused("flash", folder)
     assert counts[True, False] > 1000 and counts[True, True] < 100, counts
 
 
@@ -279,7 +307,7 @@ def saved(save: Callable, *arrays: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32, np.int64])
-def test_npy_files(tmp_path: Path, kind: type):
+def test_npy_files(tmp_path: Path, refused: Callable, kind: type):
     """A ``.npy`` file has no checksum: what is taken is all of it, and the numbers that NumPy reads in it."""
     random, counts, path = Random(4), Counter(), tmp_path / "x.npy"
     data = saved(np.save, np.arange(48).reshape(6, 8).astype(kind))
@@ -296,11 +324,13 @@ def test_npy_files(tmp_path: Path, kind: type):
             assert not stream.read() and found.dtype == expected.dtype and found.tobytes() == expected.tobytes()
             assert found.shape == expected.shape and found.dtype.kind in "biuf"
             inputs_of(found)
+        else:
+            refused("quantize", DIGITS / "checkpoint", "--calibration", path, "-o", tmp_path / "m")
     assert counts[False] > CASES // 6 and counts[True] > 20, counts
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_npz_files(tmp_path: Path, save: Callable):
+def test_npz_files(tmp_path: Path, refused: Callable, save: Callable):
     """A ``.npz`` file has a checksum for each array: damage is refused, or without effect."""
     random, counts, path = Random(5), Counter(), tmp_path / "x.npz"
     arrays = [np.arange(8 * n).reshape(n, 8).astype(kind) for n, kind in ((3, np.int16), (4, np.int16), (2, np.uint8))]
@@ -313,6 +343,8 @@ def test_npz_files(tmp_path: Path, save: Callable):
             assert len(found) == len(arrays)
             for array, original in zip(found, arrays, strict=True):
                 assert array.dtype == original.dtype and np.array_equal(array, original)
+        else:
+            refused("quantize", DIGITS / "checkpoint", "--calibration", path, "-o", tmp_path / "m")
     assert counts[False] > CASES // 6, counts
 
 
@@ -326,3 +358,24 @@ def inputs_of(array: np.ndarray) -> None:
     outcome(lambda: small_image().input_packet(array), "input")
     for shape in ({"pixels": 4}, {"norm": "post"}, {"layers": 0}):
         outcome(lambda shape=shape: check_inputs(random_checkpoint(hidden=8, heads=1, ffn=8, **shape), array), "input")
+
+
+# --- configurations
+
+KINDS = {name: type(value) for name, value in asdict(preset("tiny")).items()}
+
+
+def test_configurations(tmp_path: Path, refused: Callable, model_file: Path):
+    """A configuration file has no hash: what is taken has integers where integers belong."""
+    random, counts, path = Random(6), Counter(), tmp_path / "c.json"
+    whole = {name: asdict(preset(name)) for name in ("tiny", "edge")}
+    for _ in range(CASES):
+        facts = random.choice([*whole.values(), {"preset": "tiny", "slots": 4, "dense": False, "gelu": "table"}])
+        path.write_text(json_text(mutate(facts, random)))
+        found = outcome(lambda: load_config(str(path)), "c.json")
+        counts[found is not None] += 1
+        if found is not None:
+            assert {name: type(value) for name, value in asdict(found).items()} == KINDS
+        else:
+            refused("generate", "--config", path, "--model", model_file, "-o", tmp_path / "out")
+    assert min(counts.values()) > 100, counts

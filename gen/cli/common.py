@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
@@ -19,10 +18,12 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from gen.errors import InputError
+from gen.errors import InputError, brief
 from gen.files import read_bytes
+from gen.jsonfile import parse_json
 from gen.jsontext import json_text
 from gen.program.compiler import memory_usage
+from gen.schema import describe
 from gen.text import one_line
 from hw.config import PRESETS, CoreConfig
 from sim.qmodel import QuantModel
@@ -91,21 +92,21 @@ def load_config(name: str) -> CoreConfig:
         )
     data = read_bytes(path)
     try:
-        values = json.loads(data)
+        values = parse_json(data)
     except ValueError as error:
-        raise InputError(f"{path}: is not JSON ({error}); correct it") from None
+        raise InputError(f"{path}: is not JSON ({brief(error)}); correct it") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: must hold one JSON object of configuration fields; correct it")
     known = {field.name for field in fields(CoreConfig)}
     base = values.pop("preset", None)
     if unknown := sorted(set(values) - known):
-        raise InputError(f"{path}: {unknown[0]} is no configuration field; use {', '.join(sorted(known))}")
+        raise InputError(f"{path}: {brief(unknown[0])} is no configuration field; use {', '.join(sorted(known))}")
     if base is not None and (not isinstance(base, str) or base not in PRESETS):
-        raise InputError(f"{path}: no preset {base!r}; choose one of {', '.join(PRESETS)}")
+        raise InputError(f"{path}: no preset {describe(base)}; choose one of {', '.join(PRESETS)}")
     try:
         return replace(PRESETS[base], **values) if base else CoreConfig(**values)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: {error}; correct it") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: {brief(error)}; correct it") from None
 
 
 def fitted(model: QuantModel, config: CoreConfig) -> CoreConfig:
