@@ -173,6 +173,27 @@ def test_quantize_measures_on_what_calibration_has_not_seen(checkpoint: Path, tm
     assert not found["output_error_held_out"] and "give more, or --evaluate" in found["warnings"][0]
 
 
+def test_a_deviation_of_few_samples_is_that_of_all(checkpoint: Path, tmp_path: Path, capsys):
+    """Two held-out images that are almost equal give one label's value almost no deviation of its own."""
+    tensors = {name: tensor.copy() for name, tensor in load_file(checkpoint / "model.safetensors").items()}
+    for name in ("classifier.weight", "classifier.bias"):
+        tensors[name] = tensors[name][:1].copy()
+    save_file(tensors, checkpoint / "model.safetensors")
+    config = json.loads((checkpoint / "config.json").read_text()) | {"id2label": {"0": "x"}, "label2id": {"x": 0}}
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    images = np.load(CALIBRATION)[:8]
+    images[6] = images[2]
+    images[6, 0, 0, 0] += 1
+    assert run(arguments_of(checkpoint, tmp_path / "m", images, tmp_path)) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["output_error"] < 0.1
+    source = read_checkpoint(checkpoint)
+    calibrate, measure = held_out(list(images))
+    model = quantise(source, calibrate)
+    assert assess(source, model, measure).error > 0.25
+    assert assess(source, model, measure, among=calibrate + measure).error == found["output_error"]
+
+
 def test_quantize_refuses_bad_inputs_to_measure_with(checkpoint: Path, tmp_path: Path, capsys):
     np.save(tmp_path / "y.npy", np.zeros((2, 3)))
     more = ("--evaluate", tmp_path / "y.npy")

@@ -93,7 +93,8 @@ def command(
         others, name = check_inputs(source, load_array(evaluate), str(evaluate)), str(evaluate)
     with step(f"quantising {source.name}"):
         model = quantise(source, seen, exp=exp, gelu=gelu)
-        accuracy = assess(source, model, others or samples, limit=max_error / 100, name=name)
+        among = [*seen, *others] if len(others) < _FEW else None
+        accuracy = assess(source, model, others or samples, among=among, limit=max_error / 100, name=name)
         if len(seen) < len(samples):  # measured, the held-out ones make the model no worse
             model = quantise(source, samples, exp=exp, gelu=gelu)
     good = accuracy.error is None or accuracy.error <= max_error / 100

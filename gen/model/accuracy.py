@@ -27,17 +27,17 @@ FEW_STEPS = 16
 ROUNDING = 0.01  # a stage's error that is nothing but that of int8 operands
 
 
-def output_error(found: npt.ArrayLike, expected: npt.ArrayLike) -> float | None:
-    """RMS of ``found - expected`` over the standard deviation of ``expected``.
+def output_error(found: npt.ArrayLike, expected: npt.ArrayLike, among: npt.ArrayLike | None = None) -> float | None:
+    """RMS of ``found - expected`` over the standard deviation of ``among``, which is ``expected`` unless given.
 
-    None where that is not defined: all of ``expected`` are equal, as one logit of one sample is.
+    None where that is not defined: all of them are equal, as one logit of one sample is.
     """
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    if not np.ptp(expected):  # whose deviation may be a little above 0, from rounding
+    among = expected if among is None else np.asarray(among, np.float64)
+    if not np.ptp(among):  # whose deviation may be a little above 0, from rounding
         return None
-    largest = np.abs(expected).max()  # so that no square overflows
-    found, expected = found / largest, expected / largest
-    return float(np.sqrt(np.mean((found - expected) ** 2)) / expected.std())
+    largest = max(np.abs(expected).max(), np.abs(among).max())  # so that no square overflows
+    return float(np.sqrt(np.mean((found / largest - expected / largest) ** 2)) / (among / largest).std())
 
 
 def held_out(samples: Sequence[npt.NDArray]) -> tuple[list[npt.NDArray], list[npt.NDArray]]:
@@ -79,10 +79,13 @@ def assess(
     model: QuantModel,
     samples: Sequence[npt.NDArray],
     *,
+    among: Sequence[npt.NDArray] | None = None,
     limit: float = MAX_ERROR,
     name: str = "input",
 ) -> Accuracy:
     """Run ``samples`` through ``checkpoint`` and through ``model``, quantised from it; ``name`` stands for them.
+
+    ``among``: samples whose outputs give the deviation the error is related to, where those are too few to tell.
 
     Raises
     ------
@@ -115,7 +118,8 @@ def assess(
     residual = model.scales["residual"]
     real = {tensor: np.concatenate(values) * residual for tensor, values in found.items() if tensor != "output"}
     errors = {stages[tensor]: output_error(value, expected[tensor]) for tensor, value in real.items()}
-    error = output_error(np.concatenate(found["output"]) * model.scales["output"], expected["output"])
+    spread = None if among is None else np.concatenate([np.ravel(result) for result in forward(checkpoint, among)])
+    error = output_error(np.concatenate(found["output"]) * model.scales["output"], expected["output"], spread)
     origin = None
     if error is not None and error > limit:
         coarse = any(np.std(expected[tensor] / residual) < FEW_STEPS for tensor in real)
