@@ -174,7 +174,7 @@ class Simulation:
     Attributes
     ----------
     operations : of all passes, in program order of each engine
-    result : cycle by which the last result is in the output buffer
+    result : cycle by which the last result is in the output buffer, and signalled
     frames : cycle in which each result's last word leaves
     """
 
@@ -246,6 +246,8 @@ class Simulation:
 
     def signal(self, semaphores: tuple[Semaphore, ...], cycle: int) -> None:
         """Semaphores signalled in ``cycle``."""
+        if Semaphore.OUTPUT_FULL in semaphores:
+            self.result = cycle + 1
         if semaphores:
             self.at(cycle + 1 + SIGNAL_LATENCY, lambda: self._add(semaphores))
 
@@ -260,8 +262,6 @@ class Simulation:
         """Record an operation."""
         name = str(self._tags.get(command.address) or engine)
         self.operations.append(Operation(engine, name, command.i, command.j, start, end, busy, macs))
-        if Semaphore.OUTPUT_FULL in command.signal:
-            self.result = end + 1
 
     def gate(self, opcode: Opcode) -> _Gate:
         """The gate of an engine."""
