@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,8 +21,19 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from gen.cli.app import run
+from gen.model.modelfile import save_model
 from sim import verilate
-from tests.commandline import CALIBRATION, DIGITS, ROOT, contents, quantize, reseal, stand_in, write_stand_in
+from tests.commandline import (
+    CALIBRATION,
+    DIGITS,
+    ROOT,
+    contents,
+    quantize,
+    reseal,
+    small_model,
+    stand_in,
+    write_stand_in,
+)
 
 
 @pytest.fixture
@@ -178,6 +190,12 @@ def test_model_that_does_not_fit(refused, model_file: Path, tmp_path: Path, chan
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"preset": "tiny", **change}))
     refused("generate", "--config", path, "--model", model_file, "-o", tmp_path / "d", words=words)
+
+
+def test_model_of_more_tokens_than_any_core(refused, model_file: Path, tmp_path: Path):
+    save_model(replace(small_model(), max_tokens=1025), model_file)
+    arguments = ("generate", "--config", "tiny", "--model", model_file, "--fit", "-o", tmp_path / "d")
+    refused(*arguments, words=("max_tokens", "1024", "--max-tokens"))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from gen.errors import InputError
 from gen.model.checkpoint import PatchEmbedding, TokenEmbedding, read_checkpoint, shortened
 from gen.model.floatmodel import forward, gelu, gelu_tanh, trace
-from gen.model.inputs import patch_rows, patches
+from gen.model.inputs import check_inputs, patch_rows, patches
 from tests.checkpoints import BERT, edit_config, edit_tensors, refusal
 from tests.commandline import DIGITS
 
@@ -200,6 +200,12 @@ def test_shortened(bert: Path, vit: Path):
         forward(short, np.load(BERT / "expected.npz")["ids"])
 
 
+def test_no_padding_id(bert: Path):
+    """Without one, every id is a token."""
+    edit_config(bert, pad_token_id=None)
+    assert [len(x) for x in check_inputs(read_checkpoint(bert), np.array([[0, 3, 0]]))] == [3]
+
+
 def test_source_is_of_content(bert: Path, vit: Path, tmp_path: Path):
     """The hash of configuration and tensors goes with neither the folder's name nor the model's."""
     first = read_checkpoint(bert).source
@@ -298,6 +304,8 @@ def test_vit_options_refused(vit: Path, changes: dict, words: list[str]):
         ({"vocab_size": 12}, ["word_embeddings", "11 x 12", "12 x 12"]),
         ({"max_position_embeddings": None}, ["max_position_embeddings is missing"]),
         ({"type_vocab_size": 1}, ["token_type_embeddings"]),
+        ({"pad_token_id": "0"}, ["pad_token_id must be an integer or null"]),
+        ({"pad_token_id": False}, ["pad_token_id must be an integer or null"]),
     ],
 )
 def test_bert_options_refused(bert: Path, changes: dict, words: list[str]):

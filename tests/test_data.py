@@ -70,13 +70,13 @@ def test_checkpoint_is_matched_by_content(bert: Path, tokens: Path):
     assert len(read_inputs(design, tokens, renamed)) == 12
     edit_config(renamed, _name_or_path=design.model.name)  # another configuration under the same name
     assert read_checkpoint(renamed).name == design.model.name
-    refused(design, tokens, renamed, "renamed", "config.json and tensors", "quantised from")
+    refused(design, tokens, renamed, "renamed", "configuration and tensors", "quantised from")
 
 
 def test_other_weights_of_the_same_name_are_refused(bert: Path, tokens: Path):
     design = designed(bert, tokens)
     edit_tensors(bert, lambda t: t["bert.embeddings.word_embeddings.weight"].__imul__(-1))
-    refused(design, tokens, bert, "config.json and tensors")
+    refused(design, tokens, bert, "configuration and tensors")
 
 
 def test_max_tokens(bert: Path, tokens: Path, tmp_path: Path):

@@ -60,7 +60,19 @@ def test_shards_that_do_not_go_with_the_index(bert: Path):
     refusal(bert, names[name], "No such file")
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "weights.pt", "tf_model.h5"])
+def test_shards_without_their_index(bert: Path):
+    shard(bert)
+    (bert / INDEX).unlink()
+    refusal(bert, "model-00001-of-00003.safetensors", "neither model.safetensors nor", INDEX)
+
+
+def test_what_is_no_model_is_not_named(bert: Path):
+    (bert / "model.safetensors").unlink()
+    (bert / "training_args.bin").write_bytes(b"PK")
+    refusal(bert, "model.safetensors: no such file")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.pt", "tf_model.h5"])
 def test_other_formats_name_the_conversion(bert: Path, name: str):
     (bert / "model.safetensors").unlink()
     (bert / name).write_bytes(b"PK")

@@ -325,13 +325,12 @@ def _read_bert(folder: Path, config: Config, tensors: TensorFile, prefix: str, k
     embeddings = f"{prefix}embeddings."
     max_tokens, vocabulary = config.integer("max_position_embeddings"), config.integer("vocab_size")
     types = config.integer("type_vocab_size", 2)
-    pad = config.values.get("pad_token_id", 0)
     embedding = TokenEmbedding(
         word=tensors.take(f"{embeddings}word_embeddings.weight", (vocabulary, hidden)),
         position=tensors.take(f"{embeddings}position_embeddings.weight", (max_tokens, hidden)),
         token_type=tensors.take(f"{embeddings}token_type_embeddings.weight", (types, hidden)),
         norm=_affine(tensors, f"{embeddings}LayerNorm", hidden),
-        pad=pad if isinstance(pad, int) else None,
+        pad=_pad(config),
     )
     names = ("attention.self", "attention.output.LayerNorm", "output.LayerNorm")
     layers = _layers(tensors, prefix, config, size, names)
@@ -351,6 +350,14 @@ def _read_bert(folder: Path, config: Config, tensors: TensorFile, prefix: str, k
         unused=_unused(tensors, kind, (f"{prefix}pooler.", f"{embeddings}position_ids")),
         **size,
     )
+
+
+def _pad(config: Config) -> int | None:
+    """The padding id: 0 unless given, none where it is null."""
+    pad = config.values.get("pad_token_id", 0)
+    if pad is not None and type(pad) is not int:
+        raise config.fail("pad_token_id", "an integer or null")
+    return pad
 
 
 def _name(folder: Path, config: Config) -> str:

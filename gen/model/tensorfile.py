@@ -119,8 +119,12 @@ def open_tensors(folder: Path) -> TensorFile:
         return TensorFile(path, _read(path))
     if index.exists():
         return TensorFile(index, _read_shards(folder, Config(index)))
-    others = [found for pattern in FOREIGN for found in sorted(folder.glob(pattern))]
-    if others:
+    if parts := sorted(folder.glob("*.safetensors")):
+        raise InputError(
+            f"{parts[0]}: there is neither {path.name} nor {index.name}, which says what other files hold; fetch the "
+            f"one that belongs to it, or rename a file that holds all to {path.name}"
+        )
+    if others := [found for pattern in FOREIGN for found in sorted(folder.glob(pattern))]:
         raise InputError(
             f"{others[0]}: is not in the safetensors format; convert it in Python, where PyTorch and transformers are: "
             f"transformers.AutoModel.from_pretrained(folder).save_pretrained(new_folder) (AutoModelFor... for a model "
@@ -129,7 +133,15 @@ def open_tensors(folder: Path) -> TensorFile:
     raise InputError(f"{path}: no such file; fetch or export the whole folder")
 
 
-FOREIGN = ("pytorch_model*.bin", "*.bin", "*.pt", "*.pth", "*.ckpt", "tf_model*.h5", "flax_model*.msgpack")
+FOREIGN = (
+    "pytorch_model*.bin",
+    "model*.bin",
+    "*model*.pt",
+    "*model*.pth",
+    "*.ckpt",
+    "tf_model*.h5",
+    "flax_model*.msgpack",
+)
 """Files that hold weights in other formats."""
 
 

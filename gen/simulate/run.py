@@ -69,7 +69,7 @@ def model_inputs(
         source = read_checkpoint(checkpoint)
         if source.source != design.model.source:
             raise InputError(
-                f"{checkpoint}: its config.json and tensors ({source.name}, SHA-256 {source.source[:16]}...) are not "
+                f"{checkpoint}: its configuration and tensors ({source.name}, SHA-256 {source.source[:16]}...) are not "
                 f"those that model {design.model.name} was quantised from ({design.model.source[:16] or 'none'}...); "
                 "give these, or quantise and generate again"
             )
