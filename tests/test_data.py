@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from gen.model.inputs import tokenized
 from gen.model.modelfile import load_model
 from sim import reference
 from tests.checkpoints import BERT, edit_config, edit_tensors
-from tests.commandline import quantize, write_stand_in
+from tests.commandline import quantize, small_model, write_stand_in
 
 BATCH = {
     "input_ids": np.array([[0, 0, 3, 1, 4, 9], [2, 6, 5, 3, 5, 8], [0, 7, 0, 9, 3, 2]] * 4),
@@ -120,6 +121,14 @@ def test_a_regression_is_shown_as_a_value(bert: Path, tokens: Path, names: dict,
     assert text.getvalue().startswith(shown)
 
 
+def test_bundled_inputs_are_for_the_bundled_model(tmp_path: Path, capsys: pytest.CaptureFixture):
+    """A model of the same name is another one."""
+    write_stand_in(tmp_path / "design", replace(small_model(), name="digits-vit"))
+    assert run(["verify", str(tmp_path / "design"), "--rungs", "rtl"]) == 2
+    assert "no inputs are bundled; give --input" in capsys.readouterr().err
+
+
 def test_quantize_reports_its_source(bert: Path, tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     assert run([str(a) for a in quantize(bert, tmp_path / "m", "--json", calibration=tokens)]) == 0
-    assert json.loads(capsys.readouterr().out)["source_sha256"] == read_checkpoint(BERT).source
+    result = json.loads(capsys.readouterr().out)
+    assert result["source_sha256"] == read_checkpoint(BERT).source and result["classes"] == 3

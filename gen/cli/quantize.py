@@ -115,7 +115,7 @@ def command(
         "layers": len(model.layers),
         "ffn": model.ffn,
         "max_tokens": model.max_tokens,
-        "classes": len(model.labels),
+        "classes": 0 if model.classifier is None else len(model.classifier.bias),
         "exp": exp,
         "gelu": gelu,
         "calibration_samples": len(samples),
