@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from gen.emit.manifest import MANIFEST, open_design, write_design
 from gen.errors import InputError
 from gen.jsonfile import SEAL, canonical
 from gen.model import modelfile
+from gen.model.checkpoint import read_checkpoint
 from gen.model.inputs import check_inputs
 from gen.model.modelfile import content_hash, load_model, save_model
 from gen.model.randommodel import random_checkpoint, random_model, random_rows
@@ -379,3 +381,34 @@ def test_configurations(tmp_path: Path, refused: Callable, model_file: Path):
         else:
             refused("generate", "--config", path, "--model", model_file, "-o", tmp_path / "out")
     assert min(counts.values()) > 100, counts
+
+
+# --- checkpoints
+
+
+def test_checkpoints(tmp_path: Path, refused: Callable):
+    """A checkpoint has no hash either: it is read, or what is wrong with it is named."""
+    random, counts, folder = Random(7), Counter(), tmp_path / "c"
+    shutil.copytree(DIGITS / "checkpoint", folder)
+    texts = {name: (folder / name).read_bytes() for name in ("config.json", "preprocessor_config.json")}
+    path = folder / "model.safetensors"
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    outer = json.loads(data[8 : 8 + length])
+    for _ in range(CASES // 4):
+        name = random.choice([*texts, "header", "bytes"])
+        if name in texts:
+            (folder / name).write_text(json_text(mutate(json.loads(texts[name]), random)))
+        elif name == "header":
+            text = json_text(mutate(outer, random)).encode()
+            path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+        else:
+            path.write_bytes(damaged_bytes(data[: 8 + length], random) + data[8 + length :])
+        found = outcome(lambda: read_checkpoint(folder), str(folder))
+        counts[name, found is not None] += 1
+        if found is None:
+            refused("quantize", folder, "--calibration", CALIBRATION, "-o", tmp_path / "m")
+        path.write_bytes(data)
+        for file, text in texts.items():
+            (folder / file).write_bytes(text)
+    assert counts["config.json", True] > 20 and counts["bytes", False] > 50, counts

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gen.emit import manifest
 from gen.emit.buildfacts import BITSTREAM, FILES, FORMAT, BuildFacts
-from gen.errors import InputError
+from gen.errors import InputError, brief
 from gen.files import check_files, read_bytes
 from gen.jsonfile import read_sealed, seal
 from gen.jsontext import json_text
@@ -85,7 +85,7 @@ def open_built(folder: Path) -> Built:
     except InputError:
         raise
     except ValueError as error:
-        raise InputError(f"{path}: altered ({error}); {_AGAIN}") from None
+        raise InputError(f"{path}: altered ({brief(error)}); {_AGAIN}") from None
     check_files(folder, {name: file.sha256 for name, file in facts.files.items()}, _AGAIN)
     if not read_bytes(folder / REPORT).endswith(_seal_line(facts.sha256).encode()):
         raise InputError(f"{path}: is not what {REPORT} reports, so one of them was altered; {_AGAIN}")

@@ -82,13 +82,13 @@ def load_model(path: str | Path) -> QuantModel:
     try:
         model = decode(QuantModel, structure, unwrap=unwrap)
     except Misfit as error:
-        raise InputError(f"{path}: altered, or made by another version ({error}); {again}") from None
+        raise InputError(f"{path}: altered, or made by another version ({brief(error)}); {again}") from None
     if content_hash(model) != digest:
         raise InputError(f"{path}: content does not match its hash, so it was altered; {again}")
     try:
         check_values(model)
     except Misfit as error:
-        raise InputError(f"{path}: altered, for no such model exists ({error}); {again}") from None
+        raise InputError(f"{path}: altered, for no such model exists ({brief(error)}); {again}") from None
     return model
 
 

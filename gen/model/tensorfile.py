@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 
-from gen.errors import InputError
+from gen.errors import InputError, brief
 from gen.files import read_bytes
 from gen.model.hfconfig import Config
 
@@ -151,7 +151,7 @@ def _read(path: Path) -> dict[str, dict]:
         return dict(safetensors.deserialize(data))
     except safetensors.SafetensorError as error:
         raise InputError(
-            f"{path}: not a complete safetensors file ({error}), so truncated or altered; fetch it again"
+            f"{path}: not a complete safetensors file ({brief(error)}), so truncated or altered; fetch it again"
         ) from None
 
 
