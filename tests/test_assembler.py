@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Assembler: every field survives, what does not fit is named, and the sequencer's rules hold."""
 
+import dataclasses
+import enum
 import random
 
 import pytest
@@ -214,3 +216,50 @@ def test_listing_reads_like_the_program():
         "   8  NORM     out8=1 shift8=1 shift16=1 beats=1 channels=1 eps=1 signal_last=NORM_FULL",
         "  14  END",
     ]
+
+
+def listed(instruction) -> str:
+    """The instruction's line in a listing."""
+    return listing(assemble([instruction]).words).splitlines()[0]
+
+
+SYNC = {"wait": (Semaphore.SUM_FULL,), "signal": (Semaphore.PROB_FREE,)}
+
+
+@pytest.mark.parametrize("plain", [array(**SYNC), Softmax(head=Operand(), **SYNC), norm(**SYNC),
+                                   Store(beats=1, src=Operand(), **SYNC)], ids=lambda i: type(i).__name__)  # fmt: skip
+def test_every_field_shows_in_the_listing(plain):
+    """Changed alone, each changes the line, and its own entry in it."""
+    others = {
+        "wait": ((Semaphore.NORM_FULL,), "wait=NORM_FULL"), "signal": ((Semaphore.OUTPUT_FULL,), "signal=OUTPUT_FULL"),
+        "wait_first": (True, "wait_first=SUM_FULL"), "signal_when": (When.FIRST, "signal_first=PROB_FREE"),
+        "n": (None, "n=tokens"), "k": (None, "k=tokens"),
+    }  # fmt: skip
+    for member in dataclasses.fields(plain):
+        name, value = member.name, getattr(plain, member.name)
+        if name in ("tag", "lag"):
+            continue  # of a listing and of a loop: see below
+        if name in others:
+            other, text = others[name]
+        elif isinstance(value, Operand):
+            other, text = Operand(5, 6, 7), f"{name}=5+i*6+j*7"
+        elif isinstance(value, enum.Enum):
+            other = next(choice for choice in type(value) if choice != value)
+            text = f"{name}={other.name}"
+        else:
+            other = 1 - value if isinstance(value, bool) else value - 1 if value > 1 else value + 1
+            text = f"{name}={int(other)}" if other else ""
+        line = listed(dataclasses.replace(plain, **{name: other}))
+        assert line != listed(plain), name
+        if text:
+            assert text in line.split(), name
+
+
+def test_loops_and_tags_show_in_the_listing():
+    program = assemble([Loop(outer=ROWS, inner=3, lag=2, body=(array(lag=2, tag="q"), norm(tag="n"))), norm(tag="m")])
+    lines = listing(program.words, program.tags).splitlines()
+    assert lines[0] == "   0  LOOP     rows x 3 lag=2"
+    assert lines[1].startswith("   1    ARRAY ") and lines[1].endswith(" lag=2  ; q")
+    assert lines[2].startswith("   8    NORM ") and lines[2].endswith("  ; n") and "lag" not in lines[2]
+    assert lines[3].startswith("  14  NORM ") and lines[3].endswith("  ; m")
+    assert lines[4] == "  20  END" and len(lines) == 5

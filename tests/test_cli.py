@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 
 from gen.cli.app import COMMANDS, run
+from gen.cycles.engines import Operation
 from gen.emit.manifest import open_design
 from gen.model.modelfile import load_model, save_model
 from gen.model.randommodel import random_model, random_rows
 from gen.program.compiler import compile_model
-from gen.simulate.activity import Timeline, chrome_trace, picture
+from gen.simulate.activity import Timeline, chrome_trace, drawing, picture
 from hw.config import PRESETS, CoreConfig
 from hw.core import BUSY_BITS, USED_BITS
 from sim import reference
@@ -253,7 +254,55 @@ def test_timeline_spans_come_from_the_changes_of_busy():
     events = json.loads(chrome_trace(timeline, title="x"))["traceEvents"]
     spans = [(e["name"], e["ts"], e["dur"]) for e in events if e["ph"] == "X"]
     assert sorted(spans) == [("macs", 2, 18), ("norm", 0, 10), ("store", 30, 10)]
-    assert picture(timeline, title="x") == picture(timeline, title="x")
+
+
+def test_the_picture_shows_spans_and_shares():
+    """A bar a span, a row an engine from the top, each with its name and the share of cycles that it was busy."""
+    spans = {name: np.zeros((0, 2), np.int64) for name in BUSY_BITS}
+    spans |= {"macs": np.array([[2, 12], [20, 34]]), "norm": np.array([[0, 4]]), "store": np.array([[30, 40]])}
+    timeline = Timeline(spans=spans, cycles=40)
+    (axes,) = drawing(timeline, title="a title").axes
+    names = {axes.get_yticks()[row]: label.get_text() for row, label in enumerate(axes.get_yticklabels())}
+    shown = {names[text.get_position()[1]]: text.get_text() for text in axes.texts}
+    assert shown == {
+        "array fed": "60%", "array command": "0%", "drain": "0%", "softmax": "0%", "norm": "10%", "store": "25%",
+        "loader": "0%",
+    }  # fmt: skip
+    assert list(shown) == [names[position] for position in sorted(names, reverse=True)]
+    bars = {}
+    for row, collection in zip(sorted(names, reverse=True), axes.collections, strict=True):
+        boxes = [path.get_extents() for path in collection.get_paths()]
+        assert all(box.y0 < row < box.y1 for box in boxes)
+        bars[names[row]] = [[box.x0, box.x1] for box in boxes]
+    assert bars == {
+        "array fed": [[2, 12], [20, 34]], "norm": [[0, 4]], "store": [[30, 40]],
+        **dict.fromkeys(("array command", "drain", "softmax", "loader"), []),
+    }  # fmt: skip
+    assert axes.get_xlim() == (0, 40) and axes.get_title(loc="left") == "a title" and "cycles" in axes.get_xlabel()
+    assert picture(timeline, title="a title").startswith(b"\x89PNG")
+
+
+def test_the_trace_shows_what_was_measured_and_predicted():
+    timeline = Timeline(spans={"macs": np.array([[2, 12]])}, cycles=40)
+    predicted = [
+        Operation(engine="array", name="layer0.q", i=1, j=2, start=5, end=25, busy=18, macs=16),
+        Operation(engine="norm", name="layer0.norm", i=0, j=3, start=7, end=7, busy=0),
+    ]
+    trace = json.loads(chrome_trace(timeline, predicted, title="m"))
+    assert trace["displayTimeUnit"] == "ms"
+    tags = [(e["pid"], e["tid"], e["name"], e["args"]["name"]) for e in trace["traceEvents"] if e["ph"] == "M"]
+    assert tags == [
+        (1, 0, "process_name", "measured: m"), (1, 0, "thread_name", "array fed"),
+        (2, 0, "process_name", "predicted by the cycle model: m"), (2, 0, "thread_name", "array"),
+        (2, 1, "thread_name", "norm"),
+    ]  # fmt: skip
+    assert [event for event in trace["traceEvents"] if event["ph"] == "X"] == [
+        {"ph": "X", "pid": 1, "tid": 0, "ts": 2, "dur": 10, "name": "macs", "cat": "macs"},
+        {"ph": "X", "pid": 2, "tid": 0, "ts": 5, "dur": 20, "name": "layer0.q [1,2]", "cat": "array",
+         "args": {"busy": 18, "array fed": 16}},
+        {"ph": "X", "pid": 2, "tid": 1, "ts": 7, "dur": 1, "name": "layer0.norm [0,3]", "cat": "norm",
+         "args": {"busy": 0, "array fed": 0}},
+    ]  # fmt: skip
 
 
 # --- demo

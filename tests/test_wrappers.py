@@ -2,7 +2,6 @@
 """The IP tops, as generated for the digits model: whole images through each bus."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,22 +24,44 @@ from hw.wrappers import WRAPPERS
 from sim.reference import forward
 from sim.runner import run_cocotb
 from sim.verilate import lint
+from tests.commandline import DIGITS, stand_in
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "digits"
 IMAGES = {"axi": 3, "wishbone": 5}
 
 
 @pytest.fixture(scope="module")
 def digits():
-    checkpoint = read_checkpoint(EXAMPLE / "checkpoint")
-    model = quantise(checkpoint, np.load(EXAMPLE / "calibration.npy"))
-    return model, integer_inputs(checkpoint, model, np.load(EXAMPLE / "test_images.npy")[:5])
+    checkpoint = read_checkpoint(DIGITS / "checkpoint")
+    model = quantise(checkpoint, np.load(DIGITS / "calibration.npy"))
+    return model, integer_inputs(checkpoint, model, np.load(DIGITS / "test_images.npy")[:5])
 
 
 @pytest.fixture(scope="module")
 def core(digits):
     image = compile_model(digits[0], preset("edge"))
     return image, emit_core(image.config, dict(image.memories))
+
+
+# What needs no result: these run on a core with nothing inside.
+WITHOUT_A_CORE = {
+    "axi": ["registers", "illegal_accesses", "raw_accesses"],
+    "wishbone": ["registers", "illegal_accesses", "an_aborted_cycle_has_no_answer"],
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPERS)
+def test_accesses(kind):
+    """Every register, illegal accesses and aborted ones."""
+    config, loaded = preset("tiny"), 0x0123456789ABCDEF
+    known, verilog = facts(config, loaded), stand_in(config) + emit_wrapper(config, kind, model_hash=loaded)
+    for case in WITHOUT_A_CORE[kind]:
+        run_cocotb(
+            verilog,
+            f"sim.tb.tb_{kind}",
+            top=WRAPPERS[kind].TOP,
+            testcase=case,
+            reset_values={reg.name: reset_value(reg, known) for reg in wrapper_registers(kind)},
+        )
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,10 @@ from gen.cycles.engines import Operation
 from gen.jsontext import json_text
 from hw.core import BUSY_BITS
 
-__all__ = ["Timeline", "chrome_trace", "picture"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Timeline", "chrome_trace", "drawing", "picture"]
 
 Spans = npt.NDArray[np.int64]
 
@@ -90,9 +94,8 @@ def chrome_trace(timeline: Timeline, predicted: Sequence[Operation] = (), *, tit
     return json_text({"traceEvents": events, "displayTimeUnit": "ms"}, indent=None) + "\n"
 
 
-def picture(timeline: Timeline, *, title: str) -> bytes:
-    """The timeline as a PNG: one row an engine, with the share of cycles that it was busy."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def drawing(timeline: Timeline, *, title: str) -> Figure:
+    """The timeline as a Matplotlib figure: one row an engine, with the share of cycles that it was busy."""
     from matplotlib.figure import Figure
 
     order = [name for name in ("macs", "feeder", "drain", "softmax", "norm", "store", "loader") if name in _COLOURS]
@@ -111,6 +114,13 @@ def picture(timeline: Timeline, *, title: str) -> bytes:
     axes.set_title(title, loc="left", fontsize=11, parse_math=False)  # a $ in a name is a $
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+    return figure
+
+
+def picture(timeline: Timeline, *, title: str) -> bytes:
+    """The :func:`drawing` as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     target = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(target, metadata={"Software": "rtlformer"})
+    FigureCanvasAgg(drawing(timeline, title=title)).print_png(target, metadata={"Software": "rtlformer"})
     return target.getvalue()
