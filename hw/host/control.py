@@ -128,7 +128,7 @@ class ControlBlock(wiring.Component):
                 & (in_flight != _IN_FLIGHT)
             ),
             change.eq((in_flight == 0) & (working == 0) & (wanted != self.seq_len)),
-            quiet.eq((requested == 0) & (in_flight == 0) & (change_by == 0)),
+            quiet.eq((requested == 0) & (in_flight == 0)),  # `settled` covers a change on its way
             self.run.eq(begin),
         ]
         # Everything above that a decision rests on is a cycle old: each change makes it wait until it is true again.

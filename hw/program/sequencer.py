@@ -173,7 +173,7 @@ class Sequencer(wiring.Component):
             following.valid.eq(~exhausted & ~current.last),
             at_end.eq((exhausted | current.last) & (tail == 0)),
         ]
-        count = Signal(INDEX_BITS), Signal(INDEX_BITS)
+        count = Signal(INDEX_BITS, name="outer_count"), Signal(INDEX_BITS, name="inner_count")
         m.d.comb += [
             count[0].eq(Mux(loop.outer_rows, self.lengths.row_blocks, loop.outer)),
             count[1].eq(Mux(loop.inner_rows, self.lengths.row_blocks, loop.inner)),
