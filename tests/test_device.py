@@ -4,6 +4,7 @@
 import os
 import pickle
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -23,8 +24,10 @@ from gen.link.connection import Connection
 from gen.link.device import Device
 from gen.link.errors import (
     BoardReset,
+    CoreRefused,
     CoreStalled,
     LinkError,
+    LoadFailed,
     NotABoard,
     PortAbsent,
     PortBusy,
@@ -38,6 +41,7 @@ from gen.program.compiler import compile_model
 from hw.config import CoreConfig
 from hw.core import BUSY_BITS
 from hw.host.registers import register
+from hw.io.targets import packet_header
 from hw.link.board import BoardCore
 from hw.program.isa import Target
 from hw.verilog import to_verilog
@@ -221,6 +225,61 @@ def test_a_model_whose_memory_has_changed_is_found(verilog):
             assert lists(device.run_all(inputs())) == golden()
             assert device.self_test(design()) == 4096 + 12
             assert device.load(design()) is False and device.damage is None
+
+
+def packet(target: Target, *words: int, address: int = 0) -> bytes:
+    header = packet_header(target, address=address, count=len(words))
+    return b"".join(word.to_bytes(8, "little") for word in (header, *words))
+
+
+def test_what_another_host_has_written_to_the_memories_is_found(board):
+    """Even if it says that the model is there: LOAD_CRC knows better."""
+    low, wanted = register("MODEL_HASH_LO").index, model_hash(image().memories)
+    with Device(DirectLine(board), **SHORT) as device:
+        assert device.load(image()) is False and device.damage is None
+        device._link.push(packet(Target.W, 0xFF))
+        assert device._link.read(low, 2) == [0, 0]
+        device._link.write((low, wanted & 0xFFFFFFFF), (low + 1, wanted >> 32))
+    with Device(DirectLine(board), **SHORT) as device:
+        assert device.load(image()) is True
+        assert re.search("MODEL_HASH is that of model random-0, and LOAD_CRC .*, not ", device.damage)
+        assert lists(device.run_all(inputs()[:9])) == golden()[:9]
+        assert device.load(image()) is False and device.damage is None
+
+
+def test_what_the_core_refuses_is_named(board):
+    """Between the words of a run, or of a load: no result is given; afterwards the board is as good as before."""
+    with Device(DirectLine(board), **SHORT) as device:
+        device.load(image())
+        push = device._link.push
+        for stray, named in (
+            (packet(Target.W, 1, address=config().weight_words), "range: words of a load packet beyond the end"),
+            (packet(Target.W, 1, address=1 << 23), "range: "),
+            ((0xF).to_bytes(8, "little"), "header: a load packet for no memory"),
+        ):
+            for work in (lambda: device.run(inputs()[0]), lambda: device.load(image(), force=True)):
+                before = [stray]
+                device._link.push = lambda data, before=before: (data and before and push(before.pop()), push(data))[1]
+                with pytest.raises(CoreRefused, match=rf"the core refused what it was sent \({named}"):
+                    work()
+                device._link.push = push
+                device.load(image())
+                assert lists(device.run_all(inputs()[:3])) == golden()[:3]
+
+
+def test_a_load_that_arrives_altered_is_named(board):
+    with Device(DirectLine(board), **SHORT) as device:
+        push, flips = device._link.push, [1 << 100]
+        flip = lambda data: (int.from_bytes(data, "little") ^ flips.pop()).to_bytes(len(data), "little")  # noqa: E731
+        device._link.push = lambda data: push(flip(data) if data and flips else data)
+        with pytest.raises(
+            LoadFailed, match=r"LOAD_CRC is \w{8} after loading model random-1, and must be \w{8}; load"
+        ):
+            device.load(image(1))
+        with pytest.raises(InputError, match="no model is loaded"):
+            device.run(inputs()[0])
+        assert device.load(image(1)) is True
+        assert lists(device.run_all(inputs()[:3])) == golden(1)[:3]
 
 
 def test_a_core_that_stalls_is_named_and_can_be_used_again(board):

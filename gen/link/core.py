@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from gen.emit.verilog import model_hash
 from gen.link.connection import Connection
-from gen.link.errors import CoreStalled, NotABoard, WrongBoard
+from gen.link.errors import CoreRefused, CoreStalled, LoadFailed, NotABoard, WrongBoard
 from gen.link.identity import Identity, identify
 from gen.link.pace import Patience
 from gen.program.image import Image
+from hw.core import BUSY_BITS
 from hw.host.registers import REGISTERS, register
 from hw.link.protocol import MAX_PAYLOAD
 from sim.golden import IntArray
@@ -40,12 +41,15 @@ class RemoteCore:
     ----------
     identity : Identity
         Of the last :meth:`open`.
+    damage : str or None
+        What else the memories hold, if the board said, at the last :meth:`load`, that they hold the model.
     """
 
     def __init__(self, link: Connection, *, stall: float):
         self._link, self.name, self._stall, self._clock = link, link.name, stall, link.transport.clock
         self._room = 0  # words that the input buffer takes at least
         self.identity: Identity | None = None
+        self.damage: str | None = None
 
     def open(self) -> None:
         """Begin a session, learn who answers, and reset the core.
@@ -84,8 +88,8 @@ class RemoteCore:
 
         Raises
         ------
-        WrongBoard, CoreStalled
-            If it was compiled for another configuration, or the core does not take it.
+        WrongBoard, CoreStalled, CoreRefused, LoadFailed
+            If it was compiled for another configuration, or the core does not take all of it as it is.
         """
         config = self.identity.config
         if config.fingerprint != image.config.fingerprint:
@@ -94,23 +98,59 @@ class RemoteCore:
                 f"{config.fingerprint[:16]}, and model {image.name} was compiled for {image.config.array} with "
                 f"{image.config.fingerprint[:16]}; flash the matching one, or generate for the board's configuration"
             )
-        low, high = register("MODEL_HASH_LO").index, register("MODEL_HASH_HI").index
-        wanted = model_hash(image.memories)
-        halves = self._link.read(low, 2)
-        if halves[1] << 32 | halves[0] == wanted and not force:
+        self.damage = None
+        if not force and self._holds(image):
             return False
-        self._link.write((low, 0), (high, 0))
+        (low, high), crc = (register(f"MODEL_HASH_{half}").index for half in ("LO", "HI")), register("LOAD_CRC").index
         self.reset()
+        self._link.write((low, 0), (high, 0), (crc, 0))
         data = np.concatenate(image.load_packets()).astype("<u8").tobytes()
         pushed, patience = 0, Patience(self._clock, self._stall)
-        while pushed < len(data) or self._link.push(b"") < self._link.hello["input_words"]:  # all is in the memories
+        while pushed < len(data) or self._link.push(b"") < self._link.hello["input_words"] or self._loading():
             before, pushed = pushed, self._push(data, pushed)
             if progress and pushed > before:
                 progress(pushed, len(data))
             if patience.over(pushed > before):
                 raise self._stalled("takes no program")
+        self.check()
+        found, wanted = self._read("LOAD_CRC"), model_hash(image.memories)
+        if found != image.load_crc:
+            raise LoadFailed(
+                f"{self.name}: LOAD_CRC is {found:08x} after loading model {image.name}, and must be "
+                f"{image.load_crc:08x}; load it again, and build for a slower clock if that does not help"
+            )
         self._link.write((low, wanted & 0xFFFFFFFF), (high, wanted >> 32))
         return True
+
+    def check(self) -> None:
+        """Ask whether the core has refused anything since it was reset.
+
+        Raises
+        ------
+        CoreRefused
+            If it has.
+        """
+        found = self._read("ERRORS")
+        if said := [f"{f.name}: {f.doc}" for f in register("ERRORS").fields if found & f.mask]:
+            raise CoreRefused(
+                f"{self.name}: the core refused what it was sent ({'; '.join(said)}); no other program may send to the "
+                "board meanwhile: run again, with --reload if that does not help"
+            )
+
+    def _read(self, name: str) -> int:
+        return self._link.read(register(name).index, 1)[0]
+
+    def _loading(self) -> bool:
+        return bool(self._read("STATUS") & 1 << BUSY_BITS.index("loader"))
+
+    def _holds(self, image: Image) -> bool:
+        """Whether the model is in the memories, by its hash and by the CRC of all that was ever loaded."""
+        halves, crc = self._link.read(register("MODEL_HASH_LO").index, 2), self._read("LOAD_CRC")
+        if halves[1] << 32 | halves[0] != model_hash(image.memories):
+            return False
+        if crc != image.load_crc:
+            self.damage = f"MODEL_HASH is that of model {image.name}, and LOAD_CRC {crc:08x}, not {image.load_crc:08x}"
+        return crc == image.load_crc
 
     def _push(self, data: bytes, pushed: int) -> int:
         """Push what there is room for now of ``data`` from byte ``pushed`` on; returns where the rest begins."""
@@ -135,6 +175,11 @@ class RemoteCore:
 
         A pass is requested once its whole input is with the board and its result has room there, so that ACTIVE_CYCLES
         has no waiting for the link.
+
+        Raises
+        ------
+        CoreStalled, CoreRefused
+            If the core gives no result, or does not take an input.
         """
         link, each = self._link, image.output_words(tokens)
         data = np.concatenate(packets).astype("<u8").tobytes()
@@ -165,9 +210,11 @@ class RemoteCore:
                     progress(len(results), total)
             if patience.over(moved):
                 raise self._stalled(f"gives no result for {left} of {total} inputs")
+        self.check()
 
     def _stalled(self, complaint: str) -> CoreStalled:
-        status = self._link.read(register("STATUS").index, 1)[0]
+        self.check()
+        status = self._read("STATUS")
         return CoreStalled(
             f"{self.name}: the core {complaint} (STATUS {status:#x}); load the model again, and build for a slower "
             "clock if that does not help"

@@ -24,7 +24,7 @@ from gen.emit.selftest import SelfTest
 from gen.errors import InputError
 from gen.link.connection import Connection, SessionLost, Waiting
 from gen.link.core import Progress, RemoteCore
-from gen.link.errors import BoardReset, CoreStalled, SelfTestFailed
+from gen.link.errors import BoardReset, CoreRefused, CoreStalled, SelfTestFailed
 from gen.link.identity import Identity, Measured
 from gen.link.pace import REAL, SIMULATED, is_simulated
 from gen.link.transport import SerialTransport, Transport
@@ -176,8 +176,9 @@ class Device:
     ) -> bool:
         """Put a model into the board's memories; returns whether that was needed (``force`` does it in any case).
 
-        The model of a ``Design`` or folder is tried, with as many of its self-test's inputs as the board has done in
-        under a second. If the board said that it holds it, and results are wrong, it is loaded.
+        It is needed unless two registers, MODEL_HASH and LOAD_CRC, say that the memories hold this model and nothing
+        was written to them since. The model of a ``Design`` or folder is also tried, with as many of its self-test's
+        inputs as the board has done in under a second. If it was there and results are wrong, it is loaded.
 
         Parameters
         ----------
@@ -190,21 +191,23 @@ class Device:
         ------
         WrongBoard
             If it was compiled for another configuration than the board's.
+        CoreRefused, CoreStalled, LoadFailed
+            If the core does not take all of it as it is.
         SelfTestFailed
             If it was loaded, and results are wrong nevertheless.
         """
         if isinstance(model, str | Path):
             model = open_design(model)
         image = model.image if isinstance(model, Design) else model
-        self.damage = None
         loaded = self._load(image, progress, force)
+        self.damage = self._core.damage
         count = self._affordable(model) if isinstance(model, Design) else 0
         measured = self.measured
         while count:
             try:
                 self._try(model.self_test, count)
                 break
-            except (SelfTestFailed, CoreStalled) as error:
+            except (SelfTestFailed, CoreStalled, CoreRefused) as error:
                 self._image = None
                 if loaded:
                     raise
@@ -247,8 +250,8 @@ class Device:
         ------
         InputError
             If no model is loaded or an input does not suit it.
-        CoreStalled
-            If the core gives no result.
+        CoreStalled, CoreRefused
+            If the core gives no result, or says that it was sent something else than these inputs.
         """
         image = self._image
         if image is None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from gen.errors import InputError
 
 __all__ = [
-    "BoardReset", "CoreStalled", "LinkError", "NoAnswer", "NotABoard", "PortAbsent", "PortBusy", "PortLost", "Refused",
-    "SelfTestFailed", "WrongBoard",
+    "BoardReset", "CoreRefused", "CoreStalled", "LinkError", "LoadFailed", "NoAnswer", "NotABoard", "PortAbsent",
+    "PortBusy", "PortLost", "Refused", "SelfTestFailed", "WrongBoard",
 ]  # fmt: skip
 
 
@@ -41,6 +41,14 @@ class WrongBoard(LinkError):
 
 class BoardReset(LinkError):
     """The board has been reset, or another host has taken it over, again and again."""
+
+
+class CoreRefused(LinkError):
+    """The core refused something that it was sent: ERRORS, one of its registers, says what."""
+
+
+class LoadFailed(LinkError):
+    """What the core took to its memories is not what was sent: LOAD_CRC, one of its registers, says so."""
 
 
 class CoreStalled(LinkError):
