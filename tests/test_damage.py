@@ -205,7 +205,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gen.emit.manifest.compile_model", compiled)
 
 
-@pytest.mark.parametrize("wrapper", [None, "axi"])
+@pytest.mark.parametrize("wrapper", [None, pytest.param("axi", marks=pytest.mark.slow)])
 def test_manifests(tmp_path: Path, quick: None, refused: Callable, wrapper: str | None):
     """What a manifest says follows from the other files, or stands in interface.md: no change of it is taken."""
     random, counts, config = Random(1), Counter(), preset("tiny")
