@@ -181,6 +181,21 @@ async def every_request_is_one_pass(dut):
 
 
 @cocotb.test()
+async def idle_is_never_early(dut):
+    """Looked at in every cycle, however a pass was requested: up again no sooner than its result has left."""
+    bus, core = await begin(dut)
+    for request, mask in (("CONTROL", CONTROL["start"].mask), ("PASSES", 1)) * 3:
+        await until_idle(bus)
+        requested = core.left + 1
+        await bus.put(request, mask)
+        dut.bus__addr.value = STATUS.index
+        await tick(dut, READ_LATENCY + 1)
+        while core.left < requested:
+            assert not int(dut.bus__r_data.value) & STATUS["idle"].mask
+            await tick(dut)
+
+
+@cocotb.test()
 async def a_length_waits_for_the_passes_in_flight(dut):
     """Written at once after a start, it reaches the core only when nothing is in flight, and the next start waits."""
     bus, core = await begin(dut)
@@ -286,6 +301,7 @@ async def reset_leaves_the_host_s_settings(dut):
     await tick(dut, 500)
     frames, begun = await bus.get("FRAMES_DONE"), len(core.begun)
     assert core.in_flight
+    await bus.put("SEQ_LEN", 0)  # refused, which the reset forgets
     await bus.put("CONTROL", sum(CONTROL[name].mask for name in ("reset", "start", "irq_enable")))
     high = 0
     for _ in range(20):
