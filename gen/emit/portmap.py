@@ -22,7 +22,7 @@ _PORTS = {
     "clk": "clock; everything happens at its rising edge",
     "rst": "reset, synchronous, active high; memories keep their contents",
     "run": "start a pass of the program when the previous one has ended; a pass waits for its input",
-    "seq_len": "tokens of the inputs, from the cycle before run on; a new length counts once nothing is in flight",
+    "seq_len": "tokens of the inputs; a new length counts two cycles later, once nothing is in flight",
     "s_axis_tdata": "input stream (AXI4-Stream): load packets",
     "s_axis_tvalid": "input stream: a word is offered",
     "s_axis_tready": "input stream: the word is taken",

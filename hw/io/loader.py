@@ -118,10 +118,8 @@ class Loader(wiring.Component):
             known.eq((held.reserved == 0) & held.target.as_value().matches(*(t.value for t in self._units))),
             expected.eq((held.target == region.target) & (held.address == region.address) & (region.words != 0)),
         ]
-        with m.Switch(held.target):
-            for target, units in self._units.items():
-                with m.Case(target):
-                    m.d.comb += inside.eq(address < units)
+        bound = Signal(range(max(self._units.values()) + 1))
+        m.d.comb += inside.eq(address < bound)
         m.d.sync += self.written.eq(0)
         with m.FSM() as packet:
             with m.State("HEADER"):
@@ -133,6 +131,10 @@ class Loader(wiring.Component):
                 refusal = ~known | (held.input & (~expected | (left == 0)))
                 m.d.comb += [wrong["header"].eq(~known), refused.eq(known & refusal)]
                 m.d.sync += [dropped.eq(refusal), self.written.eq(~held.input)]
+                with m.Switch(held.target):
+                    for target, units in self._units.items():
+                        with m.Case(target):
+                            m.d.sync += bound.eq(units)
                 with m.If(left == 0):
                     m.next = "HEADER"
                 with m.Elif(held.input & ~refusal):

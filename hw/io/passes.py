@@ -18,8 +18,9 @@ class PassGuard(wiring.Component):
     """Begins passes, all of those in flight with the same, legal, length.
 
     Legal is 1 to the longest sequence of the resident program. If nothing is in flight, a legal ``seq_len`` becomes the
-    length of the passes to come a cycle later. A pass that is asked for with an illegal length, or while others are in
-    flight with another one, is refused; where ``run`` stays high, it begins as soon as it may.
+    length of the passes to come two cycles later; a request that comes sooner waits. A pass that is asked for with an
+    illegal length, or while others are in flight with another one, is refused; where ``run`` stays high, it begins as
+    soon as it may.
 
     Parameters
     ----------
@@ -57,40 +58,42 @@ class PassGuard(wiring.Component):
         m = Module()
         c = self._config
 
+        # Everything but `steady` rests on `seen`: the length's pins may be far away.
+        seen, steady, settled = Signal(TOKEN_BITS), Signal(), Signal()
+        m.d.comb += steady.eq(self.seq_len == seen)
+        m.d.sync += [seen.eq(self.seq_len), settled.eq(steady)]
+
         def units(size: int):
-            return (self.seq_len + size - 1) >> ceil_log2(size)
+            return (seen + size - 1) >> ceil_log2(size)
 
-        legal, free, same = Signal(), Signal(), Signal()
+        legal, same, in_flight, quiet, free = Signal(), Signal(), Signal(_IN_FLIGHT_BITS), Signal(init=1), Signal()
         m.d.comb += [
-            legal.eq((self.seq_len != 0) & (self.seq_len <= self.tokens) & (self.seq_len <= c.max_tokens)),
-            same.eq(self.seq_len == self.lengths.tokens),
+            legal.eq((seen != 0) & (seen <= self.tokens) & (seen <= c.max_tokens)),
+            same.eq(seen == self.lengths.tokens),
+            free.eq(quiet & ~self.dispatching),
         ]
-
-        in_flight, quiet = Signal(_IN_FLIGHT_BITS), Signal(init=1)
         m.d.sync += [
             in_flight.eq(in_flight + self.begun - (self.ended & (in_flight != 0))),
             quiet.eq((in_flight == 0) & ~self.at_work),
         ]
-        m.d.comb += free.eq(quiet & ~self.dispatching & ~self.begun)
-        with m.If(free & legal):
+        with m.If(free & legal):  # in the cycle of `begun` too: then they are what they were
             m.d.sync += [
-                self.lengths.tokens.eq(self.seq_len),
+                self.lengths.tokens.eq(seen),
                 self.lengths.row_blocks.eq(units(c.rows)),
                 self.lengths.key_tiles.eq(units(c.cols)),
                 self.lengths.key_words.eq(units(c.depth)),
             ]
 
-        # What is known of the length is a cycle old; where `seq_len` has changed since, the request waits a cycle.
-        seen, steady, fit, late, asked = Signal(TOKEN_BITS), Signal(), Signal(), Signal(), Signal()
+        # Where `seq_len` has changed in this cycle or the last, the request waits until that has been looked at.
+        fit, late, asked, judged = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            steady.eq(self.seq_len == seen),
             asked.eq((self.run | late) & ~self.dispatching),
-            self.begun.eq(asked & steady & fit),
+            judged.eq(asked & steady & settled),
+            self.begun.eq(judged & fit),
         ]
         m.d.sync += [
-            seen.eq(self.seq_len),
             fit.eq(legal & (free | same)),
-            late.eq(asked & ~steady),
-            self.refused.eq(asked & steady & ~fit),
+            late.eq(asked & ~judged),
+            self.refused.eq(judged & ~fit),
         ]
         return m

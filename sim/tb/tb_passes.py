@@ -22,7 +22,7 @@ class Core:
         """One cycle with these inputs."""
         dut = self.dut
         dut.run.value, dut.seq_len.value = run, seq_len
-        ended = bool(self.in_flight) and self.in_flight[0] == 0
+        ended = bool(self.in_flight) and self.in_flight[0] <= 0
         self.in_flight = [left - 1 for left in self.in_flight][ended:]
         dut.ended.value, dut.at_work.value = int(ended), int(bool(self.in_flight))
         dut.dispatching.value = int(self.dispatching > 0)
@@ -39,7 +39,7 @@ class Core:
             assert found[1:] == [-(-found[0] // size) for size in self.sizes]
             self.begun, self.length, self.dispatching = self.begun + 1, found[0], random.randint(3, 12)
             self.in_flight.append(self.dispatching + random.randint(0, 30))
-            self.in_flight = [max(left, index) for index, left in enumerate(sorted(self.in_flight))]
+            self.in_flight.sort()
         elif self.dispatching:
             self.dispatching -= 1
 
@@ -69,7 +69,7 @@ async def one_request_one_answer(dut):
             await core.cycle(run=0, seq_len=seq_len)
         before = core.begun, core.refused
         await core.cycle(run=1, seq_len=seq_len)
-        for _ in range(3):
+        for _ in range(4):
             await core.cycle(run=0, seq_len=seq_len)
         assert (core.begun - before[0], core.refused - before[1]) == ((1, 0) if legal else (0, 1)), seq_len
         await core.rest(seq_len)
