@@ -38,7 +38,8 @@ _USE = """\
 5. STATUS.done is set, and the interrupt raised if CONTROL.irq_enable is, when a result's last word has left.
    FRAMES_DONE counts them, STATUS.idle says that nothing is left to do.
 6. STATUS.error says that something was refused, and ERRORS what; it had no effect on any result. An input packet that
-   was refused is missing: its pass waits for another one.
+   was refused is missing: its pass waits for another one. A pass that was refused for its length (the model takes fewer
+   tokens than the core) does not begin: CONTROL.reset forgets it.
 
 A start while a pass is running is kept (PASSES tells how many are), so that inputs follow one another without a gap. A
 new SEQ_LEN holds back passes not yet begun until those in flight have ended: it never changes a result under way, but
