@@ -34,6 +34,8 @@ Baud = Annotated[int, Range(1, 1_000_000_000)]  # what the clock can make of it 
 
 @dataclass(frozen=True)
 class PinFacts:
+    """A pin of the board's top."""
+
     port: Annotated[str, Pattern(r"[a-z_]+(\[[0-9]{1,2}\])?")]
     site: Word
     inverted: bool
@@ -41,6 +43,8 @@ class PinFacts:
 
 @dataclass(frozen=True)
 class ClockFacts:
+    """The clock asked for, and the PLL's."""
+
     asked_mhz: Mhz
     pll_mhz: Mhz
     hz: Hz
@@ -52,6 +56,8 @@ class ClockFacts:
 
 @dataclass(frozen=True)
 class RateFacts:
+    """Clock rates that routing proved, by seed."""
+
     kind: Literal["measured after routing"]
     chosen: Mhz
     median: Mhz
@@ -62,6 +68,8 @@ class RateFacts:
 
 @dataclass(frozen=True)
 class AttemptFacts:
+    """Rates by seed at one setting of the PLL."""
+
     pll_mhz: Mhz
     met: bool
     seeds: dict[Seed, Mhz]
@@ -69,6 +77,8 @@ class AttemptFacts:
 
 @dataclass(frozen=True)
 class HopFacts:
+    """A step of the critical path."""
+
     kind: Text
     ns: Ns
     at: Text
@@ -76,6 +86,8 @@ class HopFacts:
 
 @dataclass(frozen=True)
 class SlowFacts:
+    """Where a late signal ends."""
+
     ns: Ns
     driver: Text
     end: Text
@@ -83,6 +95,8 @@ class SlowFacts:
 
 @dataclass(frozen=True)
 class PathFacts:
+    """The critical path, and the late signals."""
+
     text: Text
     hops: tuple[HopFacts, ...]
     slow: tuple[SlowFacts, ...]
@@ -90,6 +104,8 @@ class PathFacts:
 
 @dataclass(frozen=True)
 class RoomFacts:
+    """Of one kind of cell: used in all, by the core, and there."""
+
     used: Count
     core: Count
     available: Count
@@ -97,6 +113,8 @@ class RoomFacts:
 
 @dataclass(frozen=True)
 class ResourceFacts:
+    """What limits the size of a design."""
+
     kind: Literal["measured on the netlist"]
     lut_sites: RoomFacts
     multipliers: RoomFacts
@@ -105,6 +123,8 @@ class ResourceFacts:
 
 @dataclass(frozen=True)
 class FileFacts:
+    """One of the files that build.json vouches for."""
+
     sha256: Sha256
 
 
