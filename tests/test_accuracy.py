@@ -168,6 +168,10 @@ def test_quantize_measures_on_what_calibration_has_not_seen(checkpoint: Path, tm
     assert found["warnings"] == ["only 3 samples measured with; give 8 or more"]
     assert content_hash(load_model(tmp_path / "b")) == content_hash(quantise(source, images))
 
+    assert run(arguments_of(checkpoint, tmp_path / "d", images[:12], tmp_path)) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["warnings"] == ["only 3 samples measured with; give 32 or more to --calibration, or --evaluate"]
+
     assert run(arguments_of(checkpoint, tmp_path / "c", images[:1], tmp_path)) == 0
     found = json.loads(capsys.readouterr().out)
     assert not found["output_error_held_out"] and "give more, or --evaluate" in found["warnings"][0]

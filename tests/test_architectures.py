@@ -40,7 +40,7 @@ def test_token_classification_is_refused(bert: Path, pooler: bool):
 def test_token_classification_by_tensors_is_refused(bert: Path):
     edit_config(bert, architectures=None)
     drop(bert, ".pooler.")
-    refusal(bert, "BertForTokenClassification")
+    refusal(bert, "names no architectures, by its tensors taken for BertForTokenClassification")
 
 
 @pytest.mark.parametrize(

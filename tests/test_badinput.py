@@ -237,7 +237,14 @@ def test_calibration_of_objects_is_not_unpickled(refused, checkpoint: Path, tmp_
 )
 def test_wrong_input(refused, design: Path, tmp_path: Path, array: np.ndarray, words: tuple[str, ...]):
     np.save(tmp_path / "x.npy", array)
-    refused("simulate", design, "--input", tmp_path / "x.npy", words=("input", *words))
+    refused("simulate", design, "--input", tmp_path / "x.npy", words=("/x.npy: ", *words))
+
+
+def test_wrong_sample_among_others(refused, design: Path, tmp_path: Path):
+    good = np.zeros((4, 8), np.int16)
+    for wrong, words in ((good[:, :7], "[tokens, 8]"), (good + 0.5, "float64"), (np.zeros((5, 8), int), "5 tokens")):
+        np.savez(tmp_path / "x.npz", a=good, b=wrong)
+        refused("simulate", design, "--input", tmp_path / "x.npz", words=("/x.npz: sample 1: ", words))
 
 
 def test_one_number_is_no_input(refused, design: Path, tmp_path: Path):
@@ -352,6 +359,28 @@ def test_files_that_say_something_else(refused, design: Path, tmp_path: Path):
         reseal(design / "manifest.json", facts)
         refused("simulate", design, "--input", tmp_path / "x.npy", words=("manifest.json", f"disagrees with {name}"))
         (design / name).write_bytes(before[name])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda v: v.replace(b"module rtlformer_core", b"module other"),
+            ("manifest.json", "no module 'rtlformer_core'"),
+        ),
+        (lambda v: v.replace(b"s_axis_tdata", b"s_axis_other"), ("manifest.json", "s_axis_other")),
+        (lambda v: v.replace(b"endmodule", b"// \xff\nendmodule"), ("core.v", "0xff")),
+    ],
+)
+def test_verilog_that_is_no_core(refused, design: Path, tmp_path: Path, change: Callable, words: tuple):
+    """Altered, and the manifest's hash of it too."""
+    np.save(tmp_path / "x.npy", np.zeros((4, 8), np.int16))
+    data = change((design / "core.v").read_bytes())
+    (design / "core.v").write_bytes(data)
+    facts = json.loads((design / "manifest.json").read_text())
+    facts["files"]["core.v"] = {"sha256": sha256(data).hexdigest(), "bytes": len(data)}
+    reseal(design / "manifest.json", facts)
+    refused("simulate", design, "--input", tmp_path / "x.npy", words=(*words, "generate it again"))
 
 
 def test_link_out_of_the_folder(refused, design: Path, tmp_path: Path):

@@ -113,7 +113,7 @@ def test_sequences_refused(checkpoint: Checkpoint, sample: Tokens, words: list[s
         ({"position_ids": np.zeros((40, 9), int)}, ["position_ids", "not understood"]),
         ({"token_type_ids": np.zeros((40, 8), int)}, ["token_type_ids", "(40, 8)"]),
         ({"attention_mask": np.zeros(9, int)}, ["attention_mask", "(9)"]),
-        ({"input_ids": np.zeros(9, int)}, ["input_ids", "(N, T)"]),
+        ({"input_ids": np.zeros(9, int)}, ["input_ids must be integers (N, T), not int64 of shape (9)"]),
         ({"input_ids": None}, ["attention_mask, token_type_ids without input_ids"]),
     ],
 )

@@ -157,6 +157,14 @@ def test_failed_write_leaves_the_earlier_file(saved: Path, model: QuantModel, mo
     assert saved.read_bytes() == before and list(saved.parent.iterdir()) == [saved]
 
 
+def test_what_would_be_refused_is_not_written(tmp_path: Path, model: QuantModel):
+    """Weights of type float64 reach scales that no number of the model may have."""
+    wide = dataclasses.replace(model, scales=model.scales | {"output": 1e40})
+    with pytest.raises(InputError, match=r"m: no core runs this model \(scales.output must lie in .*; "):
+        save_model(wide, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
 def test_unwritable_place_is_refused(tmp_path: Path, model: QuantModel):
     with pytest.raises(InputError, match="No such file or directory"):
         save_model(model, tmp_path / "none" / "m")
@@ -175,6 +183,7 @@ NONSENSE = [
     (lambda s, t: s.update(exp="taylor"), ("exp must be one of base2, ibert",)),
     (lambda s, t: s["scales"]["map"].update(output=float("1e300")), ("scales.output must lie in",)),
     (lambda s, t: s["scales"]["map"].pop("input"), ("scales lacks 'input'",)),
+    (lambda s, t: s.update(name="[/x]"), ("name must be of letters",)),
     (lambda s, t: s["labels"].pop(), ("labels must be 4",)),
     (lambda s, t: s.update(source="0" * 63), ("source must be a SHA-256",)),
     (lambda s, t: s["input"].update({"class": "Unheard"}), ("input must be one of PatchInput",)),

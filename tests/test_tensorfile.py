@@ -87,3 +87,10 @@ def test_prefix_of_data_parallel(bert: Path):
 def test_two_tensors_of_one_name(bert: Path):
     edit_tensors(bert, lambda t: t.update({"module.classifier.bias": t["classifier.bias"] + 1}))
     refusal(bert, "tensor classifier.bias is there twice")
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1" * 10, "²", "x"])
+def test_layer_of_no_number(bert: Path, number: str):
+    """Python makes no integer of 5000 digits."""
+    edit_tensors(bert, lambda t: t.update({f"bert.encoder.layer.{number}.x": np.ones(1, np.float32)}))
+    refusal(bert, f"tensor bert.encoder.layer.{number}.x has no place")

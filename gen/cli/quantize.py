@@ -12,7 +12,7 @@ from gen.atomic import check_free
 from gen.cli.app import CheckFailed
 from gen.cli.common import Finite, force_option, json_option, show, step
 from gen.cli.data import load_array
-from gen.model.accuracy import MAX_ERROR, assess, held_out
+from gen.model.accuracy import HELD_OUT_OF, MAX_ERROR, assess, held_out
 from gen.model.checkpoint import read_checkpoint, shortened
 from gen.model.inputs import check_inputs
 from gen.model.modelfile import save_model
@@ -102,9 +102,12 @@ def command(
     warnings = []
     if not others:
         warnings.append("the one sample calibrated with is all there is to measure with too; give more, or --evaluate")
-    for count, use in ((len(samples), "calibrated with"), (len(others), "measured with")):
+    enough = to_measure = f"{_FEW} or more"
+    if evaluate is None:
+        to_measure = f"{HELD_OUT_OF * _FEW} or more to --calibration, or --evaluate"
+    for count, use, what in ((len(samples), "calibrated with", enough), (len(others), "measured with", to_measure)):
         if others and count < _FEW:
-            warnings.append(f"only {count} {_plural('sample', count)} {use}; give {_FEW} or more")
+            warnings.append(f"only {count} {_plural('sample', count)} {use}; give {what}")
     result = {
         "model": str(output) if good else None,
         "name": model.name,

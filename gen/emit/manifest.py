@@ -205,6 +205,13 @@ def _write_wrapper(folder: Path, image: Image, kind: str) -> dict:
     return facts
 
 
+def _verilog(path: Path, way_out: str) -> str:
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: truncated or altered ({brief(error)}); {way_out}") from None
+
+
 def open_design(folder: str | Path) -> Design:
     """Read what :func:`write_design` wrote, and check all of it.
 
@@ -232,7 +239,7 @@ def open_design(folder: str | Path) -> Design:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: altered ({type(error).__name__}: {brief(error)}); {again}") from None
     check_files(folder, {name: file.sha256 for name, file in files.items()}, again)
-    verilog = (folder / "core.v").read_text(encoding="utf-8")
+    verilog = _verilog(folder / "core.v", again)
     if f"Configuration sha256 {config.fingerprint}\n" not in verilog:
         raise InputError(f"{path}: its configuration is not that of core.v, so one of them was altered; {again}")
     model = load_model(folder / "model.safetensors")
@@ -241,11 +248,17 @@ def open_design(folder: str | Path) -> Design:
         raise InputError(
             f"{folder}: made by another version, whose programs differ from those of {tool_version()}; {again}"
         )
-    integration = None
-    if kind:
-        top = (folder / f"{WRAPPERS[kind].TOP}.v").read_text(encoding="utf-8")
-        integration = wrapper_map(image, kind, top, model_hash(image.memories))
-    expected = seal(_facts(folder, model, image, verilog, made, integration))
+    integration, top = None, _verilog(folder / f"{WRAPPERS[kind].TOP}.v", again) if kind else ""
+    try:
+        if kind:
+            integration = wrapper_map(image, kind, top, model_hash(image.memories))
+        expected = seal(_facts(folder, model, image, verilog, made, integration))
+    except InputError:
+        raise
+    except ValueError as error:  # a module or a port is missing or unknown
+        raise InputError(
+            f"{path}: disagrees with its Verilog ({brief(error)}), so one of them was altered; {again}"
+        ) from None
     for name in sorted(expected.keys() | manifest.keys(), key=lambda name: (name == SEAL, name)):
         if canonical(manifest.get(name)) != canonical(expected.get(name)):
             raise InputError(

@@ -21,6 +21,7 @@ MAX_ERROR = 0.25
 """A larger error of the output makes a model useless. Those in docs/numerics.md are from 1 to 9 %."""
 
 HELD_OUT = 32  # samples at most: more tell little more
+HELD_OUT_OF = 4  # one of so many
 FEW_STEPS = 16
 """A tensor whose deviation is fewer steps of the residual stream lost its accuracy there."""
 
@@ -45,7 +46,7 @@ def held_out(samples: Sequence[npt.NDArray]) -> tuple[list[npt.NDArray], list[np
 
     One sample does for neither without the other: then there is none to measure with.
     """
-    count = min(max(len(samples) // 4, 1), HELD_OUT) if len(samples) > 1 else 0
+    count = min(max(len(samples) // HELD_OUT_OF, 1), HELD_OUT) if len(samples) > 1 else 0
     chosen = {(2 * number + 1) * len(samples) // (2 * count) for number in range(count)}
     return (
         [sample for number, sample in enumerate(samples) if number not in chosen],

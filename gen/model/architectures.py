@@ -49,23 +49,22 @@ def architecture(config: Config, tensors: TensorFile, model_type: str, prefix: s
     heads = PRETRAINING[model_type]
     classified, pretrained = tensors.starts_with("classifier."), tensors.starts_with(heads)
     name, notes = _named(config), []
+    named = f"architectures names {name}"
     if name is None:
         name = _CLASSIFIER[model_type] if classified else _ENCODER[model_type]
         if model_type == "bert" and classified and not tensors.starts_with(f"{prefix}pooler."):
             name = _EVERY_TOKEN
         what = "its classifier reads the first token alone" if classified else "hidden rows come out"
-        notes.append(f"{config.path} names no architectures; by its tensors taken for {name}: {what}")
+        named = f"names no architectures, by its tensors taken for {name}"
+        notes.append(f"{config.path} {named}: {what}")
     known = (_CLASSIFIER[model_type], _ENCODER[model_type], *_PRETRAINED[model_type])
     if name == _EVERY_TOKEN:
         raise InputError(
-            f"{config.path}: {name} (token classification) is not supported, its classifier reads every token; set "
-            f"architectures to {_ENCODER[model_type]} and take the classifier.* tensors out, to apply them to the rows "
-            "that come out"
+            f"{config.path}: {named}, which is not supported, for its classifier reads every token; set architectures "
+            f"to {_ENCODER[model_type]} and take the classifier.* tensors out, to apply them to the rows that come out"
         )
     if name not in known:
-        raise InputError(
-            f'{config.path}: architectures names "{name}", which is not supported; export one of {", ".join(known)}'
-        )
+        raise InputError(f"{config.path}: {named}, which is not supported; export one of {', '.join(known)}")
     classifier = name == _CLASSIFIER[model_type]
     if pretrained or name in _PRETRAINED[model_type]:
         result = "the classifier's logits" if classifier else "hidden rows"

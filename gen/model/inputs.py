@@ -47,9 +47,10 @@ def tokenized(arrays: Mapping[str, Array], name: str) -> list[Tokens]:
         if key not in (IDS, TYPES, MASK):
             raise InputError(f"{name}: array {key} beside {IDS} is not understood; save {IDS}, {TYPES}, {MASK} alone")
         if array.ndim != 2 or array.shape != ids.shape:
+            alike = "" if key == IDS else f", as {IDS} are"
             raise InputError(
-                f"{name}: {key} must be integers (N, T), as {IDS} are, not {_describe(array)}; save what the tokenizer "
-                "gave, padded to one length"
+                f"{name}: {key} must be integers (N, T){alike}, not {_describe(array)}; save what the tokenizer gave, "
+                "padded to one length"
             )
     return [Tokens(*(arrays[key][n] if key in arrays else None for key in (IDS, TYPES, MASK))) for n in range(len(ids))]
 

@@ -36,8 +36,12 @@ def save_model(model: QuantModel, path: str | Path) -> str:
     Raises
     ------
     InputError
-        If the file cannot be written; an earlier one stays untouched.
+        If the file cannot be written, or :func:`load_model` would refuse it; an earlier one stays untouched.
     """
+    try:
+        check_values(model)
+    except Misfit as error:
+        raise InputError(f"{path}: no core runs this model ({error}); bring the weights in range") from None
     structure, tensors = _encode(model)
     digest = _digest(structure, tensors)
     header = {"format": FORMAT, "model": structure, "sha256": digest}

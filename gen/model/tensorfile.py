@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from pathlib import Path
 
@@ -52,9 +53,6 @@ class TensorFile:
             self._entries[name] = entry
         self.sha256 = digest.hexdigest()
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._entries
-
     def starts_with(self, prefix: str) -> bool:
         """Whether a tensor's name starts with ``prefix``."""
         return any(name.startswith(prefix) for name in self._entries)
@@ -62,7 +60,8 @@ class TensorFile:
     def count(self, prefix: str) -> int:
         """One more than the largest number that follows ``prefix`` in a name; 0 where there is none."""
         numbers = [name[len(prefix) :].partition(".")[0] for name in self._entries if name.startswith(prefix)]
-        return max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
+        numbers = [number for number in numbers if re.fullmatch("[0-9]{1,9}", number)]  # int takes 4300 digits at most
+        return max((int(number) + 1 for number in numbers), default=0)
 
     @property
     def left(self) -> list[str]:

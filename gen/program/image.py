@@ -100,15 +100,17 @@ class Image:
         """The program, disassembled."""
         return listing(self.program, self.tags)
 
-    def _check_tokens(self, tokens: int) -> None:
+    def _check_tokens(self, tokens: int, name: str = "input") -> None:
         if not 1 <= tokens <= self.max_tokens:
             raise InputError(
-                f"input: {tokens} tokens, and model {self.name} takes 1 to {self.max_tokens}; split it, or quantise "
+                f"{name}: {tokens} tokens, and model {self.name} takes 1 to {self.max_tokens}; split it, or quantise "
                 "with more --max-tokens and generate with --fit"
             )
 
-    def input_packet(self, x: npt.ArrayLike) -> Words:
+    def input_packet(self, x: npt.ArrayLike, name: str = "input") -> Words:
         """Stream words (header and data) of one input [tokens, features], as :func:`sim.reference.forward` takes it.
+
+        ``name`` stands for it in messages.
 
         Raises
         ------
@@ -120,14 +122,14 @@ class Image:
         lo, hi, size = INPUT_KINDS[port.kind]
         if x.ndim != 2 or x.shape[1] != port.features:
             raise InputError(
-                f"input: the shape must be [tokens, {port.features}], not {list(x.shape)}; give one row of "
+                f"{name}: the shape must be [tokens, {port.features}], not {list(x.shape)}; give one row of "
                 f"{port.features} values a token"
             )
-        self._check_tokens(len(x))
+        self._check_tokens(len(x), name)
         if x.dtype.kind not in "iu":
-            raise InputError(f"input: values must be integers {lo}..{hi}, not {x.dtype}; quantise them first")
+            raise InputError(f"{name}: values must be integers {lo}..{hi}, not {x.dtype}; quantise them first")
         if x.min() < lo or x.max() > hi:
-            raise InputError(f"input: values must lie in {lo}..{hi}, not {x.min()}..{x.max()}; quantise them first")
+            raise InputError(f"{name}: values must lie in {lo}..{hi}, not {x.min()}..{x.max()}; quantise them first")
         blocks = -(-len(x) // c.rows)
         word_bytes = memory_bytes(c)[port.target.name]
         columns = port.words * word_bytes // size // c.rows

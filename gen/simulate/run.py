@@ -87,8 +87,8 @@ def model_inputs(
             f"{name}: must be integer rows [inputs, tokens, {features}], not {rows[0].dtype} "
             f"of shape {list(rows[0].shape)} each; for images or token ids give --checkpoint too"
         )
-    for x in rows:
-        design.image.input_packet(x)  # refuses what does not fit, before anything is built
+    for number, x in enumerate(rows):
+        design.image.input_packet(x, f"{name}: sample {number}")  # refuses what does not fit, before anything is built
     return rows
 
 
