@@ -228,7 +228,7 @@ def test_programmer_that_does_not_say_that_it_is_done(tools, built, refused, wri
         ("kill -SEGV $$", "crashed with SIGSEGV (Disable configuration: DONE)"),
         ("echo 'Segmentation fault: error 4'; exit 139", "crashed with SIGSEGV (Segmentation fault: error 4)"),
         ("exit 3", "stopped with status 3 (Disable"),
-        ("exec sleep 30", "no end after 0.5 s (Disable"),
+        ("exec sleep 30", "no end after 2 s (Disable"),
     ],
 )
 @pytest.mark.parametrize("permanent", [False, True])
@@ -236,7 +236,8 @@ def test_programmer_that_crashes_when_it_is_done(
     tools, built, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, end: str, words: str, permanent: bool
 ):
     """The bitstream is written: status 1, and how to see whether the board works. Where it had not said so yet, 2."""
-    monkeypatch.setattr(programmer, "_WRITE_S", 0.5)
+    if "sleep" in end:
+        monkeypatch.setattr(programmer, "_WRITE_S", 2)
     folder = built("ulx3s-85f")
     arguments = ["flash", str(folder), "--json", *(["--permanent"] if permanent else [])]
     tools("openFPGALoader", lines(TABLE, ONE), f"{WRITES}; {end}")
