@@ -241,6 +241,15 @@ def test_config_that_is_not_an_object(vit: Path):
     refusal(vit, "config.json", "JSON list")
 
 
+def test_value_as_deep_as_the_stack(vit: Path):
+    """At some depth a value can be read, and not be written into the message."""
+    edit_config(vit, hidden_size="deep")
+    text = (vit / "config.json").read_text()
+    for depth in range(700, 1000):
+        (vit / "config.json").write_text(text.replace('"deep"', "[" * depth + "]" * depth))
+        refusal(vit, "config.json")
+
+
 @pytest.mark.parametrize("keep", [0, 7, 8, 100, -1])
 def test_truncated_tensors(vit: Path, keep: int):
     path = vit / "model.safetensors"

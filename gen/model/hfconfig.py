@@ -10,6 +10,7 @@ from typing import Any
 
 from gen.errors import InputError, brief
 from gen.files import read_bytes
+from gen.schema import describe
 
 LIMIT = 1 << 24  # above any sensible dimension: keeps products of two of them inside int64
 MISSING = object()
@@ -33,8 +34,12 @@ class Config:
 
     def fail(self, key: str, rule: str) -> InputError:
         """The error for a value that breaks ``rule``."""
-        value = json.dumps(self.values.get(key))
-        return InputError(f"{self.path}: {key} must be {rule}, not {value[:60]}; correct it")
+        value = self.values.get(key)
+        try:
+            text = json.dumps(value)
+        except RecursionError:  # as deep as it could just be read
+            text = describe(value)
+        return InputError(f"{self.path}: {key} must be {rule}, not {text[:60]}; correct it")
 
     def _value(self, key: str, default: object) -> Any:
         value = self.values.get(key)
