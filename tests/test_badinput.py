@@ -195,7 +195,7 @@ def test_model_that_does_not_fit(refused, model_file: Path, tmp_path: Path, chan
 def test_model_of_more_tokens_than_any_core(refused, model_file: Path, tmp_path: Path):
     save_model(replace(small_model(), max_tokens=1025), model_file)
     arguments = ("generate", "--config", "tiny", "--model", model_file, "--fit", "-o", tmp_path / "d")
-    refused(*arguments, words=("max_tokens", "1024", "--max-tokens"))
+    refused(*arguments, words=("max_tokens must be at most 1024, not 1025; quantise with a smaller --max-tokens",))
 
 
 @pytest.mark.parametrize(

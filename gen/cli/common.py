@@ -128,8 +128,9 @@ def fitted(model: QuantModel, config: CoreConfig) -> CoreConfig:
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        shorter = ", or quantise with a smaller --max-tokens" if "max_tokens" in str(error) else ""
-        raise InputError(f"model {model.name}: {error}; use a larger array or a smaller model{shorter}") from None
+        tokens = "max_tokens" in str(error)
+        way_out = "quantise with a smaller --max-tokens" if tokens else "use a larger array or a smaller model"
+        raise InputError(f"model {model.name}: {error}; {way_out}") from None
 
 
 class _Console(Console):
