@@ -33,6 +33,8 @@ def check_free(path: Path, *, force: bool, folder: bool = False) -> Path:
         raise InputError(f"{path}: exists already; choose another name or give --force to replace it")
     if not final.parent.is_dir():
         parent = final.parent if path.is_symlink() else path.parent
+        if os.path.lexists(parent):
+            raise InputError(f"{path}: {parent} is no folder; choose another name")
         raise InputError(f"{path}: its folder does not exist; create {parent} first")
     return final
 

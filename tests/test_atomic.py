@@ -57,6 +57,8 @@ def test_a_link_to_a_file_that_is_not_there_yet(tmp_path: Path, write):
     link.symlink_to("nowhere/new")
     with pytest.raises(InputError, match=r"link: its folder does not exist; create .*/nowhere first"):
         write(link, b"x", force=True)
+    with pytest.raises(InputError, match=r"new/m: .*/new is no folder; choose another name"):
+        write(tmp_path / "new" / "m", b"x")
 
 
 @pytest.fixture

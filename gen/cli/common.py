@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def load_config(name: str) -> CoreConfig:
     Raises
     ------
     InputError
-        If it is neither, or a field is unknown or breaks its rule.
+        If it is neither, or a field is unknown, missing or breaks its rule.
     """
     if name in PRESETS:
         return PRESETS[name]
@@ -103,6 +103,9 @@ def load_config(name: str) -> CoreConfig:
         raise InputError(f"{path}: {brief(unknown[0])} is no configuration field; use {', '.join(sorted(known))}")
     if base is not None and (not isinstance(base, str) or base not in PRESETS):
         raise InputError(f"{path}: no preset {describe(base)}; choose one of {', '.join(PRESETS)}")
+    needed = [field.name for field in fields(CoreConfig) if field.default is MISSING]
+    if lacking := [name for name in needed if base is None and name not in values]:
+        raise InputError(f"{path}: lacks {', '.join(lacking)}; give them, or start from a preset")
     try:
         return replace(PRESETS[base], **values) if base else CoreConfig(**values)
     except (TypeError, ValueError, RecursionError) as error:
