@@ -329,10 +329,9 @@ class TransformerCore(wiring.Component):
         ]
 
         # --- semaphores, counters, observation
-        for number, source in enumerate(
-            (drain.signal[0], drain.signal[1], softmax.signal, norm.signal, store.signal, loader.signal)
-        ):
+        for number, source in enumerate((drain.signal[0], drain.signal[1], softmax.signal, norm.signal, loader.signal)):
             m.d.sync += semaphores.signal[number].eq(source)
+        m.d.comb += semaphores.signal[5].eq(store.signal)  # it comes from a register
         with m.If(store.frame):
             m.d.sync += self.frames_done.eq(self.frames_done + 1)
         m.d.sync += self.errors.eq(Cat(loader.errors, guard.refused) | (self.errors & ~self.clear_errors))

@@ -174,22 +174,21 @@ class Loader(wiring.Component):
         Returns whether it is not what the pass that waits for it takes.
         """
         word, final = Signal.like(region.words, name="word"), Signal.like(region.words, name="final")
-        blocks, room = Signal(TOKEN_BITS), Signal(TOKEN_BITS)
+        blocks, room, left = Signal(TOKEN_BITS), Signal(TOKEN_BITS), Signal(TOKEN_BITS)
         m.d.sync += [
             final.eq(region.words - 1),
             room.eq((region.tokens + (self._rows - 1)) >> ceil_log2(self._rows)),
         ]
-        m.d.comb += over.eq(blocks == room)
         with m.If(accepted):
-            m.d.sync += [word.eq(0), blocks.eq(0)]
-        with m.Elif(moves & ~over):
-            m.d.sync += word.eq(word + 1)
-            with m.If(word == final):
-                m.d.sync += [word.eq(0), blocks.eq(blocks + 1)]
+            m.d.sync += [word.eq(final), blocks.eq(0), left.eq(room), over.eq(0)]
+        with m.Elif(moves & ~over):  # counted down, as a comparison with a constant is short
+            m.d.sync += word.eq(word - 1)
+            with m.If(word == 0):
+                m.d.sync += [word.eq(final), blocks.eq(blocks + 1), left.eq(left - 1), over.eq(left == 1)]
         beyond, suits = Signal(), Signal()
         with m.If(accepted | (moves & over)):
             m.d.sync += beyond.eq(~accepted)
-        m.d.sync += suits.eq((blocks == self.row_blocks) & (word == 0) & ~beyond)
+        m.d.sync += suits.eq((blocks == self.row_blocks) & (word == final) & ~beyond)
 
         waiting, awaited = Signal(_BEGUN_BITS), Signal()  # passes begun without an input
         resident, judged, unsuited = Signal(), Signal(), Signal()

@@ -19,7 +19,7 @@ class StoreEngine(wiring.Component):
 
     Ports
     -----
-    command : waits already satisfied; ``signal`` pulses when the command's last RES word has been read
+    command : waits already satisfied; ``signal`` pulses a cycle after the command's last RES word has been read
     res_valid, res_ready, res_addr, res_data : RES read, data SHARED_READ_LATENCY cycles after acceptance
     o : stream of {data, last}; frame : a word with ``last`` has left
     """
@@ -47,7 +47,7 @@ class StoreEngine(wiring.Component):
         command = self.command.payload
         reading = Signal()
         left, address = Signal(12), Signal(ADDRESS_BITS)
-        signals, is_last = Signal(12), Signal()
+        signals, is_last, final, done = Signal(12), Signal(), Signal(), Signal()
         credit = Signal(range(_BUFFERED + 1), init=_BUFFERED)
         m.submodules.beats = beats = fifo.SyncFIFOBuffered(width=self.width + 1, depth=_BUFFERED)
 
@@ -62,23 +62,26 @@ class StoreEngine(wiring.Component):
             m.d.sync += [
                 reading.eq(1),
                 left.eq(command.beats - 1),
+                final.eq(command.beats == 1),
                 address.eq(command.src),
                 signals.eq(command.signal),
                 is_last.eq(command.last),
             ]
         with m.If(taken):
-            m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
-            with m.If(left == 0):
+            m.d.sync += [address.eq(address + 1), left.eq(left - 1), final.eq(left == 1)]
+            with m.If(final):
                 m.d.sync += reading.eq(0)
 
         # Validity and end-of-command marks travel beside the memory.
-        valid, final, last = taken, left == 0, is_last
+        valid, end_mark, last = taken, final, is_last
         for stage in range(SHARED_READ_LATENCY):
             marks = [Signal(name=f"{name}{stage}") for name in ("valid", "final", "last")]
-            m.d.sync += [mark.eq(value) for mark, value in zip(marks, (valid, final, last), strict=True)]
-            valid, final, last = marks
-        m.d.comb += [beats.w_data.eq(Cat(self.res_data, final & last)), beats.w_en.eq(valid)]
-        with m.If(taken & (left == 0)):  # read out for good: nothing can overtake the read that was just accepted
+            m.d.sync += [mark.eq(value) for mark, value in zip(marks, (valid, end_mark, last), strict=True)]
+            valid, end_mark, last = marks
+        m.d.comb += [beats.w_data.eq(Cat(self.res_data, end_mark & last)), beats.w_en.eq(valid)]
+        # Read out for good: nothing can overtake a read that was accepted. One register, not one for each signal.
+        m.d.sync += done.eq(taken & final)
+        with m.If(done):
             m.d.comb += self.signal.eq(signals)
 
         # Serialise.

@@ -27,7 +27,7 @@ class Bench:
         cocotb.start_soon(self._run())
 
     async def _run(self):
-        dut, edge, ready, later = self.dut, RisingEdge(self.dut.clk), 0, [0, 0]
+        dut, edge, ready, later, before = self.dut, RisingEdge(self.dut.clk), 0, [0, 0], 0
         while True:
             await edge
             address, taken = int(dut.res_addr.value), int(dut.res_valid.value) and ready
@@ -37,8 +37,9 @@ class Bench:
             later.append(self.words[address % PRIME] if taken else random.getrandbits(self.width))
             dut.res_data.value = later.pop(0)
             if int(dut.signal.value):
-                assert taken, "signalled beside no read"
+                assert before and not taken, "signalled, but not just behind a read"
                 self.signals.append((len(self.reads), int(dut.signal.value)))
+            before = taken
             self.frames += int(dut.frame.value)
             if int(dut.o__valid.value) and int(dut.o__ready.value):
                 last = int(dut.o__payload.value) >> 64
