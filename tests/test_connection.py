@@ -25,6 +25,7 @@ from tests.link_board import RATES, VALVE, FaultyLine, Killed, Loopback
 
 RESET = (register("CONTROL").index, register("CONTROL")["reset"].mask)
 TIMEOUT = 2e-4
+BAD_LINE = 0.035  # a dozen tries of a long frame, as a real port's three seconds are
 
 
 @pytest.fixture(scope="module")
@@ -401,7 +402,7 @@ def test_requests_of_a_host_that_is_gone_are_not_answered_to_the_next(verilog):
 def test_faults_of_every_kind_leave_every_word_in_order(board):
     """Over a thousand frames on a bad line, with resets of the board: what is answered was done once."""
     line = FaultyLine(board, seed=5, rate=0.25, resets=0.004)
-    link, draw = connect(line), random.Random(6)
+    link, draw = connect(line, timeout=BAD_LINE), random.Random(6)
     sent, got = b"", b""  # since the last reset
     lost = total = 0
     open_ = False
@@ -442,7 +443,7 @@ def test_a_host_killed_at_any_moment_leaves_the_board_usable(board):
     kills = 0
     line = FaultyLine(board, seed=8, rate=0.05, kills=0.15)
     while kills < 200:
-        link = connect(line)
+        link = connect(line, timeout=BAD_LINE)
         try:
             link.open()
             link.write(RESET)
