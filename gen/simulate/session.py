@@ -19,6 +19,7 @@ from sim.golden import IntArray
 __all__ = ["Session", "Timing"]
 
 _WORKING = sum(1 << BUSY_BITS.index(name) for name in ("feeder", "drain", "softmax", "norm"))
+_LENGTH_CYCLES = 3  # until a new length is in its registers, and a pass may begin at once
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Session:
         self.sim.set(run=0, seq_len=tokens)
         self.sim.load(self.image.input_packet(x))
         self.sim.step(16)  # the packet's last word has been written
-        start = self.sim.cycle + 2
+        start = self.sim.cycle + _LENGTH_CYCLES
         self._start()
         result = self._finish(tokens)
         cycles, values = (series.astype(np.int64) for series in self.sim.timeline())
@@ -151,7 +152,7 @@ class Session:
 
     def _start(self) -> None:
         """Pulse ``run``: one pass, whatever its length."""
-        self.sim.step(2)  # the new length is in its registers
+        self.sim.step(_LENGTH_CYCLES)
         self.sim.set(run=1)
         self.sim.step(1)
         self.sim.set(run=0)

@@ -310,8 +310,9 @@ class Drain(wiring.Component):
             activation.w_addr.eq(self.table_addr),
             activation.w_data.eq(self.table_data),
             self.res_addr.eq(at(done - SHARED_READ_LATENCY).res),
-            self.res_valid.eq(at(done - SHARED_READ_LATENCY).valid & at(done - SHARED_READ_LATENCY).add),
         ]
+        reads = at(done - SHARED_READ_LATENCY - 1)  # a register, as the memory's other readers wait for it
+        m.d.sync += self.res_valid.eq(reads.valid & reads.add)
 
         # --- formats: narrow, add the residual, and wait for the activation
         final = at(self.final - 1)

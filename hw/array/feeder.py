@@ -67,7 +67,8 @@ class Feeder(wiring.Component):
         tiles_left, cycles_left = Signal(12), Signal(12)
         feeding, full, starts_full = Signal(), Signal(), Signal()
         first, first_tile = Signal(), Signal()
-        # Decided a cycle ahead, since much hangs on them: last cycle of a tile, last tile, room for a command.
+        # Decided a cycle ahead, since much hangs on them: last cycle of a tile, last tile, room for a command (always
+        # so in the last cycle of the last tile, or if no command is under way).
         tile_end, last_tile, free = Signal(), Signal(), Signal(init=1)
         m.d.comb += [
             start.eq(self.command.valid & free),
@@ -98,12 +99,14 @@ class Feeder(wiring.Component):
             starts_full.eq(command.k >= beats),
             cycles.eq(Mux(starts_full, command.k - 1, beats - 1)),
         ]
-        with m.If(start):
+        # Between commands the registers may hold anything: they follow what is offered, valid or not. Addresses need
+        # no enable, which keeps their way short.
+        with m.If(free):
             m.d.sync += [
                 current.eq(command),
-                active.eq(1),
+                active.eq(start),
                 full.eq(starts_full),
-                feeding.eq(starts_full),
+                feeding.eq(start & starts_full),
                 first.eq(starts_full),
                 first_tile.eq(1),
                 self.a_addr.eq(a_first),
@@ -114,38 +117,34 @@ class Feeder(wiring.Component):
                 cycles_left.eq(cycles),
                 tiles_left.eq(command.n - 1),
                 single.eq(cycles == 0),
-                tile_end.eq(cycles == 0),
+                tile_end.eq(start & (cycles == 0)),
                 last_tile.eq(command.n == 1),
-                free.eq((cycles == 0) & (command.n == 1)),
+                free.eq(~start | ((cycles == 0) & (command.n == 1))),
+                slot.eq(slot + (start & from_prob)),
             ]
-            with m.If(from_prob):
-                m.d.sync += slot.eq(slot + 1)
-        with m.Elif(tile_end):
-            with m.If(last_tile):
-                m.d.sync += [active.eq(0), feeding.eq(0), tile_end.eq(0)]
-            with m.Else():
-                m.d.sync += [
-                    feeding.eq(full),
-                    first.eq(full),
-                    first_tile.eq(0),
-                    self.a_addr.eq(a_start),
-                    self.b_addr.eq(b_tile),
-                    b_tile.eq(b_tile + current.b_n),
-                    cycles_left.eq(last_cycle),
-                    tiles_left.eq(tiles_left - 1),
-                    tile_end.eq(single),
-                    last_tile.eq(tiles_left == 1),
-                    free.eq(single & (tiles_left == 1)),
-                ]
-        with m.Elif(active):
+        with m.Elif(tile_end):  # and it is not the last tile's
+            m.d.sync += [
+                feeding.eq(full),
+                first.eq(full),
+                first_tile.eq(0),
+                self.a_addr.eq(a_start),
+                self.b_addr.eq(b_tile),
+                b_tile.eq(b_tile + current.b_n),
+                cycles_left.eq(last_cycle),
+                tiles_left.eq(tiles_left - 1),
+                tile_end.eq(single),
+                last_tile.eq(tiles_left == 1),
+                free.eq(single & (tiles_left == 1)),
+            ]
+        with m.Else():
             m.d.sync += [
                 cycles_left.eq(cycles_left - 1),
                 tile_end.eq(cycles_left == 1),
                 free.eq((cycles_left == 1) & last_tile),
                 first.eq(cycles_left == current.k),
+                self.a_addr.eq(self.a_addr + feeding),
+                self.b_addr.eq(self.b_addr + Mux(feeding, current.b_k, 0)),
             ]
             with m.If(cycles_left == current.k):
                 m.d.sync += feeding.eq(1)
-            with m.If(feeding):
-                m.d.sync += [self.a_addr.eq(self.a_addr + 1), self.b_addr.eq(self.b_addr + current.b_k)]
         return m

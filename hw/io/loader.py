@@ -120,7 +120,7 @@ class Loader(wiring.Component):
         ]
         bound = Signal(range(max(self._units.values()) + 1))
         m.d.comb += inside.eq(address < bound)
-        m.d.sync += self.written.eq(0)
+        m.d.sync += [self.written.eq(0), refused.eq(0)]
         with m.FSM() as packet:
             with m.State("HEADER"):
                 m.d.comb += [self.i.ready.eq(1), total.en.eq(self.i.valid & ~header.input)]
@@ -129,21 +129,24 @@ class Loader(wiring.Component):
                     m.next = "CHECK"
             with m.State("CHECK"):
                 refusal = ~known | (held.input & (~expected | (left == 0)))
-                m.d.comb += [wrong["header"].eq(~known), refused.eq(known & refusal)]
-                m.d.sync += [dropped.eq(refusal), self.written.eq(~held.input)]
+                m.d.comb += wrong["header"].eq(~known)
+                m.d.sync += [dropped.eq(refusal), refused.eq(known & refusal), self.written.eq(~held.input)]
                 with m.Switch(held.target):
                     for target, units in self._units.items():
                         with m.Case(target):
                             m.d.sync += bound.eq(units)
                 with m.If(left == 0):
                     m.next = "HEADER"
-                with m.Elif(held.input & ~refusal):
+                with m.Elif(held.input):
                     m.next = "FREE"
                 with m.Else():
                     m.next = "WORDS"
-            with m.State("FREE"), m.If(self.positive[Semaphore.INPUT_FREE]):
-                m.d.comb += [self.take.eq(1 << Semaphore.INPUT_FREE), accepted.eq(1)]
-                m.next = "WORDS"
+            with m.State("FREE"):
+                with m.If(dropped):
+                    m.next = "WORDS"
+                with m.Elif(self.positive[Semaphore.INPUT_FREE]):
+                    m.d.comb += [self.take.eq(1 << Semaphore.INPUT_FREE), accepted.eq(1)]
+                    m.next = "WORDS"
             with m.State("WORDS"):
                 writing = ~dropped & ~(held.input & over)
                 m.d.comb += [
@@ -174,17 +177,25 @@ class Loader(wiring.Component):
         Returns whether it is not what the pass that waits for it takes.
         """
         word, final = Signal.like(region.words, name="word"), Signal.like(region.words, name="final")
+        single, ends = Signal(), Signal()  # row blocks of one word; the word to come is its row block's last
         blocks, room, left = Signal(TOKEN_BITS), Signal(TOKEN_BITS), Signal(TOKEN_BITS)
         m.d.sync += [
             final.eq(region.words - 1),
+            single.eq(region.words == 1),
             room.eq((region.tokens + (self._rows - 1)) >> ceil_log2(self._rows)),
         ]
         with m.If(accepted):
-            m.d.sync += [word.eq(final), blocks.eq(0), left.eq(room), over.eq(0)]
+            m.d.sync += [word.eq(final), ends.eq(single), blocks.eq(0), left.eq(room), over.eq(0)]
         with m.Elif(moves & ~over):  # counted down, as a comparison with a constant is short
-            m.d.sync += word.eq(word - 1)
-            with m.If(word == 0):
-                m.d.sync += [word.eq(final), blocks.eq(blocks + 1), left.eq(left - 1), over.eq(left == 1)]
+            m.d.sync += [word.eq(word - 1), ends.eq(word == 1)]
+            with m.If(ends):
+                m.d.sync += [
+                    word.eq(final),
+                    ends.eq(single),
+                    blocks.eq(blocks + 1),
+                    left.eq(left - 1),
+                    over.eq(left == 1),
+                ]
         beyond, suits = Signal(), Signal()
         with m.If(accepted | (moves & over)):
             m.d.sync += beyond.eq(~accepted)

@@ -18,7 +18,7 @@ class PassGuard(wiring.Component):
     """Begins passes, all of those in flight with the same, legal, length.
 
     Legal is 1 to the longest sequence of the resident program. If nothing is in flight, a legal ``seq_len`` becomes the
-    length of the passes to come two cycles later; a request that comes sooner waits. A pass that is asked for with an
+    length of the passes to come three cycles later; a request that comes sooner waits. A pass that is asked for with an
     illegal length, or while others are in flight with another one, is refused; where ``run`` stays high, it begins as
     soon as it may.
 
@@ -58,41 +58,45 @@ class PassGuard(wiring.Component):
         m = Module()
         c = self._config
 
-        # Everything but `steady` rests on `seen`: the length's pins may be far away.
-        seen, steady, settled = Signal(TOKEN_BITS), Signal(), Signal()
-        m.d.comb += steady.eq(self.seq_len == seen)
-        m.d.sync += [seen.eq(self.seq_len), settled.eq(steady)]
+        # Everything but `steady` rests on `seen`, as the length's pins may be far away, and what is then done on
+        # `examined`, of which is known whether it is legal.
+        seen, examined, legal = Signal(TOKEN_BITS), Signal(TOKEN_BITS), Signal()
+        m.d.sync += [
+            seen.eq(self.seq_len),
+            examined.eq(seen),
+            legal.eq((seen != 0) & (seen <= self.tokens) & (seen <= c.max_tokens)),
+        ]
 
         def units(size: int):
-            return (seen + size - 1) >> ceil_log2(size)
+            return (examined + size - 1) >> ceil_log2(size)
 
-        legal, same, in_flight, quiet, free = Signal(), Signal(), Signal(_IN_FLIGHT_BITS), Signal(init=1), Signal()
-        m.d.comb += [
-            legal.eq((seen != 0) & (seen <= self.tokens) & (seen <= c.max_tokens)),
-            same.eq(seen == self.lengths.tokens),
-            free.eq(quiet & ~self.dispatching),
-        ]
+        in_flight, quiet, free = Signal(_IN_FLIGHT_BITS), Signal(init=1), Signal()
+        m.d.comb += free.eq(quiet & ~self.dispatching)
         m.d.sync += [
             in_flight.eq(in_flight + self.begun - (self.ended & (in_flight != 0))),
             quiet.eq((in_flight == 0) & ~self.at_work),
         ]
         with m.If(free & legal):  # in the cycle of `begun` too: then they are what they were
             m.d.sync += [
-                self.lengths.tokens.eq(seen),
+                self.lengths.tokens.eq(examined),
                 self.lengths.row_blocks.eq(units(c.rows)),
                 self.lengths.key_tiles.eq(units(c.cols)),
                 self.lengths.key_words.eq(units(c.depth)),
             ]
 
-        # Where `seq_len` has changed in this cycle or the last, the request waits until that has been looked at.
+        # Where `seq_len` has changed in this cycle or the last two, the request waits until that has been looked at.
+        steady, steady1, steady2 = Signal(), Signal(), Signal()
         fit, late, asked, judged = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
+            steady.eq(self.seq_len == seen),
             asked.eq((self.run | late) & ~self.dispatching),
-            judged.eq(asked & steady & settled),
+            judged.eq(asked & steady & steady1 & steady2),
             self.begun.eq(judged & fit),
         ]
         m.d.sync += [
-            fit.eq(legal & (free | same)),
+            steady1.eq(steady),
+            steady2.eq(steady1),
+            fit.eq(legal & (free | (examined == self.lengths.tokens))),
             late.eq(asked & ~judged),
             self.refused.eq(judged & ~fit),
         ]

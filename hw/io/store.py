@@ -48,13 +48,13 @@ class StoreEngine(wiring.Component):
         reading = Signal()
         left, address = Signal(12), Signal(ADDRESS_BITS)
         signals, is_last, final, done = Signal(12), Signal(), Signal(), Signal()
-        credit = Signal(range(_BUFFERED + 1), init=_BUFFERED)
+        credit, has_credit = Signal(range(_BUFFERED + 1), init=_BUFFERED), Signal(init=1)
         m.submodules.beats = beats = fifo.SyncFIFOBuffered(width=self.width + 1, depth=_BUFFERED)
 
         taken = Signal()
         m.d.comb += [
             self.command.ready.eq(~reading),
-            self.res_valid.eq(reading & (credit != 0)),
+            self.res_valid.eq(reading & has_credit),
             self.res_addr.eq(address),
             taken.eq(self.res_valid & self.res_ready),
         ]
@@ -101,5 +101,10 @@ class StoreEngine(wiring.Component):
             m.d.sync += part.eq(part + 1)
             with m.If(end):
                 m.d.sync += part.eq(0)
-        m.d.sync += credit.eq(credit - taken + (beats.r_rdy & beats.r_en))
+        returned = Signal()
+        m.d.comb += returned.eq(beats.r_rdy & beats.r_en)
+        m.d.sync += [
+            credit.eq(credit - taken + returned),
+            has_credit.eq(returned | (credit > 1) | ((credit == 1) & ~taken)),
+        ]
         return m

@@ -91,7 +91,8 @@ class Terminal:
             if self._users.have_all_gone():
                 backlog = b""
                 board.drop()
-                termios.tcflush(self._slave, termios.TCIFLUSH)  # answers that nobody has read
+                if not self._users.now:  # from a next user, who may be reading already, nothing is taken away
+                    termios.tcflush(self._slave, termios.TCIFLUSH)  # answers that nobody has read
             if self._users.now:  # otherwise who asked is gone
                 board.send(asked)
             board.run(_SLICE)
