@@ -18,7 +18,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
 def modules(path):
-    """Dotted names of everything that a file imports to run; what a type checker alone imports is left out."""
+    """Dotted names of everything that a file imports, be it only for a type checker."""
     package = path.relative_to(ROOT).parts[:-1]
     waiting = [ast.parse(path.read_text(encoding="utf-8"))]
     while waiting:
@@ -28,7 +28,7 @@ def modules(path):
         elif isinstance(node, ast.ImportFrom):
             origin = [*package[: len(package) - node.level + 1], node.module] if node.level else [node.module]
             yield from (".".join([*filter(None, origin), alias.name]) for alias in node.names)
-        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+        else:
             waiting += ast.iter_child_nodes(node)
 
 

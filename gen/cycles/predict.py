@@ -10,19 +10,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from gen.cycles.engines import Latencies, Operation, Simulation
 from hw.config import CoreConfig
 from sim.qmodel import Attention, PatchInput, QuantModel
 
-if TYPE_CHECKING:
-    from gen.program.image import Image
-
-__all__ = ["CyclePrediction", "Latencies", "Operation", "predict", "useful_macs", "utilisation"]
+__all__ = ["Compiled", "CyclePrediction", "Latencies", "Operation", "predict", "useful_macs", "utilisation"]
 
 STREAM_FRAMES = 4
 """Inputs that are followed to find the steady state."""
+
+
+class Compiled(Protocol):
+    """What the cycle model asks of a compiled model, as :class:`gen.program.image.Image` answers it."""
+
+    @property
+    def config(self) -> CoreConfig:
+        """Of the core that it is compiled for."""
+
+    @property
+    def program(self) -> tuple[int, ...]:
+        """Program words."""
+
+    @property
+    def tags(self) -> Mapping[int, object]:
+        """The name of each instruction, by word address."""
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest input, in tokens."""
+
+    def input_words(self, tokens: int) -> int:
+        """Stream words of an input of ``tokens`` tokens, header included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +65,7 @@ class CyclePrediction:
 
 
 def predict(
-    image: Image, tokens: int | None = None, *, stream: bool = False, latencies: Latencies | None = None
+    image: Compiled, tokens: int | None = None, *, stream: bool = False, latencies: Latencies | None = None
 ) -> CyclePrediction:
     """Predict the cycles of ``image`` on inputs of ``tokens`` tokens (the longest unless given).
 
