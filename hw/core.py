@@ -21,6 +21,7 @@ from .norm.layernorm import NormEngine
 from .program.isa import (
     PENDING_MAX,
     SEMAPHORE_INITIAL,
+    SEMAPHORES,
     TOKEN_BITS,
     ArrayCommand,
     Format,
@@ -43,8 +44,6 @@ ERRORS = LOAD_ERRORS | {
     "that of the passes in flight: not begun",
 }
 """Meaning of each bit of the core's ``errors`` output, from bit 0."""
-
-_SEMAPHORES = 12
 
 
 class TransformerCore(wiring.Component):
@@ -140,13 +139,13 @@ class TransformerCore(wiring.Component):
             sequencer.prog_data.eq(memories["program"].r_data),
         ]
         counts = SEMAPHORE_INITIAL(config.slots)
-        initial = [counts.get(bit, 0) for bit in range(_SEMAPHORES)]
+        initial = [counts.get(bit, 0) for bit in range(SEMAPHORES)]
         m.submodules.semaphores = semaphores = SemaphoreBank(initial=initial, signallers=6, takers=5)
         gates = {}
         for number, (name, shape) in enumerate(
             (("array", ArrayCommand), ("softmax", SoftmaxCommand), ("norm", NormCommand), ("store", StoreCommand))
         ):
-            m.submodules[f"gate_{name}"] = gate = CommandGate(shape=shape, semaphores=_SEMAPHORES)
+            m.submodules[f"gate_{name}"] = gate = CommandGate(shape=shape, semaphores=SEMAPHORES)
             wiring.connect(m, getattr(sequencer, name), gate.i)
             m.d.comb += [gate.positive.eq(semaphores.positive), semaphores.take[number].eq(gate.take)]
             if name != "array":
@@ -245,7 +244,7 @@ class TransformerCore(wiring.Component):
 
         # --- loader
         m.submodules.loader = loader = Loader(
-            semaphores=_SEMAPHORES,
+            semaphores=SEMAPHORES,
             units=stream_units(config),
             rows=rows,
             region=next(iter(self.images.get(Target.REGION, ())), 0),

@@ -12,7 +12,7 @@ from hw.array.feeder import Feeder, FeedTag
 from hw.array.pe_array import PEArray
 from hw.config import CoreConfig
 from hw.memory import READ_LATENCY
-from hw.program.isa import ADDRESS_BITS, PENDING_MAX, ArrayCommand
+from hw.program.isa import ADDRESS_BITS, PENDING_MAX, SEMAPHORES, ArrayCommand
 from hw.program.semaphores import CommandGate
 from sim.runner import run_cocotb
 
@@ -32,8 +32,8 @@ class Datapath(wiring.Component):
             drain_ports
             | {
                 "command": In(stream.Signature(ArrayCommand)),
-                "positive": In(12),
-                "take": Out(12),
+                "positive": In(SEMAPHORES),
+                "take": Out(SEMAPHORES),
                 "passed": Out(1),
                 "feed": Out(FeedTag),
                 "a_addr": Out(ADDRESS_BITS),
@@ -51,7 +51,7 @@ class Datapath(wiring.Component):
         m.submodules.feeder = feeder = self.feeder
         m.submodules.array = array = self.array
         m.submodules.drain = drain = self.drain
-        m.submodules.gate = gate = CommandGate(shape=ArrayCommand, semaphores=12)
+        m.submodules.gate = gate = CommandGate(shape=ArrayCommand, semaphores=SEMAPHORES)
         wiring.connect(m, wiring.flipped(self.command), gate.i)
         wiring.connect(m, gate.o, feeder.command)
         in_flight = Signal(4)

@@ -8,7 +8,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.program.isa import SEMAPHORE_INITIAL, Semaphore, StoreCommand
+from hw.program.isa import SEMAPHORE_INITIAL, SEMAPHORES, StoreCommand
 from hw.program.semaphores import COUNT_BITS, CommandGate, SemaphoreBank
 from sim.runner import run_cocotb
 
@@ -43,7 +43,7 @@ class GatedEngines(wiring.Component):
         return m
 
 
-INITIAL = [SEMAPHORE_INITIAL(4).get(Semaphore(bit), 0) for bit in range(len(Semaphore))] + [0, 0]
+INITIAL = [SEMAPHORE_INITIAL(4).get(bit, 0) for bit in range(SEMAPHORES)]
 
 
 @pytest.mark.parametrize(("initial", "signallers", "takers"), [([0], 1, 1), ([0, 1, 2, 1000], 3, 2), (INITIAL, 6, 5)])

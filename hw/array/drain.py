@@ -9,7 +9,16 @@ from amaranth.utils import ceil_log2
 from ..arith.requantise import Requantiser, saturate_signed, saturate_unsigned
 from ..config import CoreConfig
 from ..memory import READ_LATENCY, SHARED_READ_LATENCY
-from ..program.isa import ADDRESS_BITS, ArrayCommand, ChannelParameters, Destination, Format
+from ..program.isa import (
+    ADDRESS_BITS,
+    BEAT_BITS,
+    SEMAPHORES,
+    TOKEN_BITS,
+    ArrayCommand,
+    ChannelParameters,
+    Destination,
+    Format,
+)
 from .activation import ActivationUnit
 from .feeder import FeedTag
 from .pe_array import ACC_BITS
@@ -35,7 +44,7 @@ class BeatControl(data.Struct):
     lane: unsigned(6)  # beat within the KV word (KEY, VALUE)
     out: unsigned(ADDRESS_BITS)
     res: unsigned(ADDRESS_BITS)
-    signal: unsigned(12)
+    signal: unsigned(SEMAPHORES)
 
 
 class WriteStrobes(data.Struct):
@@ -88,7 +97,7 @@ class Drain(wiring.Component):
                 "tag": In(FeedTag),
                 "context": In(ArrayCommand),
                 "context_valid": In(1),
-                "tokens": In(12),
+                "tokens": In(TOKEN_BITS),
                 "acc": In(data.ArrayLayout(data.ArrayLayout(signed(ACC_BITS), config.rows), config.cols)),
                 "chan_addr": Out(ADDRESS_BITS),
                 "chan_data": In(data.ArrayLayout(ChannelParameters, columns)),
@@ -112,7 +121,7 @@ class Drain(wiring.Component):
                 "table_en": In(1),
                 "table_addr": In(ADDRESS_BITS),
                 "table_data": In(64),
-                "signal": Out(data.ArrayLayout(unsigned(12), 2)),
+                "signal": Out(data.ArrayLayout(unsigned(SEMAPHORES), 2)),
                 "done": Out(1),
                 "busy": Out(1),
             }
@@ -154,7 +163,7 @@ class Drain(wiring.Component):
         slot_bits = ceil_log2(config.slots)
         score_slot = Signal(slot_bits)
         beats_left, last_tile = Signal(range(config.tile_beats + 1)), Signal()
-        index = Signal(12)  # beat within the command
+        index = Signal(BEAT_BITS)  # beat within the command
         active = Signal()
         next_beat, wraps = Signal(), Signal()
         m.d.comb += [
@@ -256,7 +265,7 @@ class Drain(wiring.Component):
             self.row_max.eq(row_maximum.row_max),
         ]
         for stage in range(row_maximum.latency + 1):
-            delayed = Signal(12, name=f"score_signal{stage}", reset_less=True)
+            delayed = Signal(SEMAPHORES, name=f"score_signal{stage}", reset_less=True)
             m.d.sync += delayed.eq(score_done_signal[-1])
             score_done_signal.append(delayed)
 

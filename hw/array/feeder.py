@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..config import CoreConfig
-from ..program.isa import ADDRESS_BITS, ArrayCommand, ASource
+from ..program.isa import ADDRESS_BITS, BEAT_BITS, TILE_BITS, ArrayCommand, ASource
 
 __all__ = ["Feeder", "FeedTag"]
 
@@ -63,8 +63,8 @@ class Feeder(wiring.Component):
         current = Signal(ArrayCommand)
         b_tile = Signal(ADDRESS_BITS)
         a_start = Signal(ADDRESS_BITS)
-        last_cycle = Signal(12)
-        tiles_left, cycles_left = Signal(12), Signal(12)
+        last_cycle = Signal(BEAT_BITS)
+        tiles_left, cycles_left = Signal(TILE_BITS), Signal(BEAT_BITS)
         feeding, full, starts_full = Signal(), Signal(), Signal()
         first, first_tile = Signal(), Signal()
         # Decided a cycle ahead, since much hangs on them: last cycle of a tile, last tile, room for a command (always

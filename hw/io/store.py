@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..memory import SHARED_READ_LATENCY
-from ..program.isa import ADDRESS_BITS, StoreCommand
+from ..program.isa import ADDRESS_BITS, BEAT_BITS, SEMAPHORES, StoreCommand
 
 __all__ = ["StoreEngine"]
 
@@ -36,7 +36,7 @@ class StoreEngine(wiring.Component):
                 "res_addr": Out(ADDRESS_BITS),
                 "res_data": In(unsigned(self.width)),
                 "o": Out(stream.Signature(self.output)),
-                "signal": Out(12),
+                "signal": Out(SEMAPHORES),
                 "frame": Out(1),
                 "busy": Out(1),
             }
@@ -46,8 +46,8 @@ class StoreEngine(wiring.Component):
         m = Module()
         command = self.command.payload
         reading = Signal()
-        left, address = Signal(12), Signal(ADDRESS_BITS)
-        signals, is_last, final, done = Signal(12), Signal(), Signal(), Signal()
+        left, address = Signal(BEAT_BITS), Signal(ADDRESS_BITS)
+        signals, is_last, final, done = Signal(SEMAPHORES), Signal(), Signal(), Signal()
         credit, has_credit = Signal(range(_BUFFERED + 1), init=_BUFFERED), Signal(init=1)
         m.submodules.beats = beats = fifo.SyncFIFOBuffered(width=self.width + 1, depth=_BUFFERED)
 

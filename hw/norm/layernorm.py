@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2
 from ..config import CoreConfig
 from ..memory import READ_LATENCY, SHARED_READ_LATENCY
 from ..pipeline import delay
-from ..program.isa import ADDRESS_BITS, NormCommand, NormParameters
+from ..program.isa import ADDRESS_BITS, BEAT_BITS, SEMAPHORES, NormCommand, NormParameters
 from ..stream import StreamBuffer
 from .lane import NormLane
 from .statistics import NormStatistics
@@ -81,7 +81,7 @@ class NormEngine(wiring.Component):
         super().__init__(
             {
                 "command": In(stream.Signature(NormCommand)),
-                "signal": Out(12),
+                "signal": Out(SEMAPHORES),
                 "busy": Out(1),
                 "res_read_valid": Out(1),
                 "res_read_addr": Out(ADDRESS_BITS),
@@ -120,7 +120,7 @@ class NormEngine(wiring.Component):
         gather, emit = Signal(Gather), Signal(Emit)
         coming, current = Signal(NormCommand, reset_less=True), Signal(NormCommand, reset_less=True)
         gather_addr, emit_addr = Signal(ADDRESS_BITS, reset_less=True), Signal(ADDRESS_BITS, reset_less=True)
-        gather_left, emit_left = Signal(12, reset_less=True), Signal(12, reset_less=True)
+        gather_left, emit_left = Signal(BEAT_BITS, reset_less=True), Signal(BEAT_BITS, reset_less=True)
         first, wide = Signal(reset_less=True), Signal(reset_less=True)
         writing = Signal(NormCommand, reset_less=True)  # the command whose results are being written
         is_writing, written = Signal(), Signal()  # `written`: its last result is taken in this cycle

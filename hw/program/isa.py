@@ -25,7 +25,8 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
 __all__ = [
-    "WORD_BITS", "ADDRESS_BITS", "STRIDE_BITS", "INDEX_BITS", "TOKEN_BITS", "EPS_BITS", "LAG_MAX", "PENDING_MAX",
+    "WORD_BITS", "SEMAPHORES", "BEAT_BITS", "TILE_BITS",
+    "ADDRESS_BITS", "STRIDE_BITS", "INDEX_BITS", "TOKEN_BITS", "EPS_BITS", "LAG_MAX", "PENDING_MAX",
     "PENDING_ROWS", "Opcode", "Semaphore", "SEMAPHORE_INITIAL", "When", "ASource", "BSource", "Format", "Destination",
     "Target", "Sync", "Operand", "End", "Loop", "ArrayHeader", "ArrayCounts", "SoftmaxHeader", "NormHeader",
     "NormCounts", "StoreHeader", "StoreCounts", "WORDS", "ChannelParameters", "NormParameters", "HeadParameters",
@@ -34,6 +35,12 @@ __all__ = [
 ]  # fmt: skip
 
 WORD_BITS = 64
+SEMAPHORES = 12
+"""Semaphores there are, named or not."""
+BEAT_BITS = 12
+"""Of a count of beats, and of an index of one."""
+TILE_BITS = 12
+"""Of a count of column tiles."""
 ADDRESS_BITS = 20
 STRIDE_BITS = 18
 INDEX_BITS = 12
@@ -139,9 +146,9 @@ class Sync(data.Struct):
     """Synchronisation fields of an instruction, as they stand in its header."""
 
     lag: unsigned(3)
-    wait: unsigned(12)
+    wait: unsigned(SEMAPHORES)
     wait_first: unsigned(1)
-    signal: unsigned(12)
+    signal: unsigned(SEMAPHORES)
     signal_when: When
 
 
@@ -193,7 +200,7 @@ class ArrayCounts(data.Struct):
     B word of tile t, depth word d: ``b + t * b_n + d * b_k``.
     """
 
-    n: unsigned(12)
+    n: unsigned(TILE_BITS)
     n_tokens: unsigned(1)
     k: unsigned(10)
     k_tokens: unsigned(1)
@@ -227,7 +234,7 @@ class NormHeader(data.Struct):
 class NormCounts(data.Struct):
     """NORM, word 1: ``beats`` of a row block (padded channels must be zero), true ``channels``, and ``eps``."""
 
-    beats: unsigned(12)
+    beats: unsigned(BEAT_BITS)
     channels: unsigned(12)
     eps: unsigned(EPS_BITS)
 
@@ -242,7 +249,7 @@ class StoreHeader(data.Struct):
 class StoreCounts(data.Struct):
     """STORE, word 1."""
 
-    beats: unsigned(12)
+    beats: unsigned(BEAT_BITS)
 
 
 WORDS = {Opcode.END: 1, Opcode.LOOP: 1, Opcode.ARRAY: 7, Opcode.SOFTMAX: 2, Opcode.NORM: 6, Opcode.STORE: 3}
@@ -327,8 +334,8 @@ class Lengths(data.Struct):
 class ArrayCommand(data.Struct):
     """A resolved ARRAY instruction."""
 
-    wait: unsigned(12)
-    signal: unsigned(12)
+    wait: unsigned(SEMAPHORES)
+    signal: unsigned(SEMAPHORES)
     pending: unsigned(3)
     a_source: ASource
     a_unsigned: unsigned(1)
@@ -338,7 +345,7 @@ class ArrayCommand(data.Struct):
     row_scale: unsigned(1)
     add: unsigned(1)
     table: unsigned(6)
-    n: unsigned(12)
+    n: unsigned(TILE_BITS)
     k: unsigned(10)
     b_n: unsigned(14)
     b_k: unsigned(12)
@@ -353,21 +360,21 @@ class ArrayCommand(data.Struct):
 class SoftmaxCommand(data.Struct):
     """A resolved SOFTMAX instruction."""
 
-    wait: unsigned(12)
-    signal: unsigned(12)
+    wait: unsigned(SEMAPHORES)
+    signal: unsigned(SEMAPHORES)
     head: unsigned(ADDRESS_BITS)
 
 
 class NormCommand(data.Struct):
     """A resolved NORM instruction."""
 
-    wait: unsigned(12)
-    signal: unsigned(12)
+    wait: unsigned(SEMAPHORES)
+    signal: unsigned(SEMAPHORES)
     out8: unsigned(1)
     out16: unsigned(1)
     shift8: unsigned(6)
     shift16: unsigned(6)
-    beats: unsigned(12)
+    beats: unsigned(BEAT_BITS)
     channels: unsigned(12)
     eps: unsigned(EPS_BITS)
     src: unsigned(ADDRESS_BITS)
@@ -379,8 +386,8 @@ class NormCommand(data.Struct):
 class StoreCommand(data.Struct):
     """A resolved STORE instruction."""
 
-    wait: unsigned(12)
-    signal: unsigned(12)
+    wait: unsigned(SEMAPHORES)
+    signal: unsigned(SEMAPHORES)
     last: unsigned(1)
-    beats: unsigned(12)
+    beats: unsigned(BEAT_BITS)
     src: unsigned(ADDRESS_BITS)

@@ -15,6 +15,7 @@ from .isa import (
     LAG_MAX,
     PENDING_MAX,
     PENDING_ROWS,
+    SEMAPHORES,
     STRIDE_BITS,
     WORD_BITS,
     WORDS,
@@ -286,8 +287,8 @@ class Sequencer(wiring.Component):
 
         # --- assemble and dispatch
         header_word = Signal(WORD_BITS)
-        signals = Signal(12)
-        waits = Signal(12)
+        signals = Signal(SEMAPHORES)
+        waits = Signal(SEMAPHORES)
         now = Signal(SoftmaxHeader)
         m.d.comb += now.eq(literal.word)
         with m.If(literal.valid & (literal.index == 0)):

@@ -11,7 +11,7 @@ from ..array.rowmax import SCORE_BITS
 from ..config import CoreConfig
 from ..memory import READ_LATENCY
 from ..pipeline import delay
-from ..program.isa import HeadParameters, Lengths, SoftmaxCommand
+from ..program.isa import SEMAPHORES, HeadParameters, Lengths, SoftmaxCommand
 from .exp import ExpLane
 
 __all__ = ["SoftmaxEngine", "signal_latency"]
@@ -61,7 +61,7 @@ class SoftmaxEngine(wiring.Component):
     ----------
     command : stream in, SoftmaxCommand
         ``wait`` is ignored. At most ``config.slots`` commands are in flight; a further one is not taken.
-    signal : out, unsigned(12)
+    signal : out, unsigned(SEMAPHORES)
         The command's mask, for the one cycle in which the last of its results is being written.
     lengths : in, Lengths
         Constant while ``busy``.
@@ -87,7 +87,7 @@ class SoftmaxEngine(wiring.Component):
         super().__init__(
             {
                 "command": In(stream.Signature(SoftmaxCommand)),
-                "signal": Out(12),
+                "signal": Out(SEMAPHORES),
                 "lengths": In(Lengths),
                 "busy": Out(1),
                 "score_addr": Out(address),

@@ -16,7 +16,7 @@ from cocotb.triggers import RisingEdge
 from hw.array.drain import BeatControl
 from hw.array.feeder import FeedTag
 from hw.program import isa
-from hw.program.isa import ArrayCommand, ASource, BSource, Destination, Format
+from hw.program.isa import SEMAPHORES, ArrayCommand, ASource, BSource, Destination, Format
 from sim import golden
 from sim.tb import parameters, rng, start, tick
 from sim.tb.streams import StreamSource, pack, unpack
@@ -189,8 +189,8 @@ class Model:
             n, k = min(n, self.ring_beats // self.beats), min(k, (SCORE_CONTRACTION - 1) // self.depth)
         destination = random.choice([Destination.ACT, Destination.KEY, Destination.VALUE])
         return {
-            "wait": random.getrandbits(12) & random.getrandbits(12),
-            "signal": random.choice([random.getrandbits(12), 1 << random.randrange(12), 0]),
+            "wait": random.getrandbits(SEMAPHORES) & random.getrandbits(SEMAPHORES),
+            "signal": random.choice([random.getrandbits(SEMAPHORES), 1 << random.randrange(SEMAPHORES), 0]),
             "pending": random.choice([0, 1, 2, 3, 4, 5, 6, 6, 6, 6]),
             "a_source": a_source,
             "a_unsigned": random.getrandbits(1),
@@ -281,7 +281,7 @@ class Bench:
         while True:
             await edge
             positive &= ~int(dut.take.value)
-            positive |= random.getrandbits(12) | random.getrandbits(12)
+            positive |= random.getrandbits(SEMAPHORES) | random.getrandbits(SEMAPHORES)
             dut.positive.value = positive
 
     async def _run(self):
@@ -394,7 +394,7 @@ class Bench:
             self.done += 1
         signal = int(dut.signal.value)
         due = tuple(signals.pop(cycle, 0) for signals in self.signals)
-        assert (signal & 0xFFF, signal >> 12) == due, "semaphores signalled"
+        assert (signal & (1 << SEMAPHORES) - 1, signal >> SEMAPHORES) == due, "semaphores signalled"
         if write or score:
             assert int(dut.busy.value) & 2
 

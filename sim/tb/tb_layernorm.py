@@ -9,7 +9,7 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 
 from hw.config import CoreConfig
-from hw.program.isa import EPS_BITS, NormCommand, NormParameters
+from hw.program.isa import EPS_BITS, SEMAPHORES, NormCommand, NormParameters
 from sim import golden
 from sim.tb import parameters, rng, start, tick
 from sim.tb.streams import StreamSource, pack
@@ -168,7 +168,7 @@ def _command(draw, memories: Memories, number: int, form: tuple[int, int] | None
     eps = int(draw.choice([1, 2**EPS_BITS - 1, *(draw.integers(1, 2**bits) for bits in (EPS_BITS, 32, 16))]))
     act, norm = int(draw.integers(0, 1 << 19)), number * 2 * config.max_hidden
     fields = {"out8": out8, "out16": out16, "beats": beats, "channels": channels, "eps": eps, "src": source.address}
-    fields |= {"act": act, "res": target.address, "norm": norm, "wait": int(draw.integers(1 << 12))}
+    fields |= {"act": act, "res": target.address, "norm": norm, "wait": int(draw.integers(1 << SEMAPHORES))}
     for port, bits, wanted, address in (("act", 8, out8, act), ("res", 16, out16, target.address)):
         if not wanted:
             continue
@@ -180,7 +180,8 @@ def _command(draw, memories: Memories, number: int, form: tuple[int, int] | None
         norm += beats
         if bits == 16:
             target.rows = rows
-    fields["signal"] = ((SIGNAL << number % 12) | (SIGNAL << number % 12) >> 12) & 0xFFF
+    turn = number % SEMAPHORES
+    fields["signal"] = ((SIGNAL << turn) | (SIGNAL << turn) >> SEMAPHORES) & (1 << SEMAPHORES) - 1
     memories.signals.append((fields["signal"], len(memories.expected)))
     return NormCommand.const(fields).as_value().value
 

@@ -9,7 +9,7 @@ from cocotb.triggers import Event, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 
 from hw.config import CoreConfig
-from hw.program.isa import HeadParameters, Lengths, SoftmaxCommand
+from hw.program.isa import SEMAPHORES, TOKEN_BITS, HeadParameters, Lengths, SoftmaxCommand
 from hw.softmax.softmax import signal_latency
 from sim.golden import exponential, row_scale, score_index
 from sim.tb import CLOCK_NS, parameters, rng, start, tick
@@ -55,8 +55,8 @@ def make_command(random: np.random.Generator, config: CoreConfig, tokens: int, n
     scales = zip(*row_scale(e.sum(axis=1), out_mult, out_shift), strict=True)
     fields = {"score_mult": mult, "score_shift": shift, "out_mult": out_mult, "out_shift": out_shift}
     fields["reserved"] = int(random.integers(1 << 20))
-    head, signal = 7 * number % config.head_words, int(random.integers(1, 1 << 12))  # no head twice in flight
-    word = SoftmaxCommand.const({"wait": int(random.integers(1 << 12)), "signal": signal, "head": head})
+    head, signal = 7 * number % config.head_words, int(random.integers(1, 1 << SEMAPHORES))  # no head twice in flight
+    word = SoftmaxCommand.const({"wait": int(random.integers(1 << SEMAPHORES)), "signal": signal, "head": head})
     return Command(
         word=word.as_value().value,
         signal=signal,
@@ -92,8 +92,8 @@ class Bench:
         assert not self.dut.busy.value
         lengths = {
             "tokens": tokens,
-            "row_blocks": int(self.random.integers(1 << 12)),
-            "key_tiles": int(self.random.integers(1 << 12)),
+            "row_blocks": int(self.random.integers(1 << TOKEN_BITS)),
+            "key_tiles": int(self.random.integers(1 << TOKEN_BITS)),
             "key_words": -(-tokens // self.config.depth),
         }
         self.dut.lengths.value = Lengths.const(lengths).as_value().value

@@ -6,7 +6,7 @@ import random
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from hw.program.isa import ADDRESS_BITS, StoreCommand
+from hw.program.isa import ADDRESS_BITS, SEMAPHORES, StoreCommand
 from sim.tb import parameters, start, tick
 from sim.tb.streams import StreamSink, StreamSource
 
@@ -126,8 +126,8 @@ async def a_word_a_cycle(dut):
 def _command(**chosen) -> dict:
     top = (1 << ADDRESS_BITS) - 1
     return {
-        "wait": random.getrandbits(12),
-        "signal": random.choice([0, random.getrandbits(12), 1 << random.randrange(12)]),
+        "wait": random.getrandbits(SEMAPHORES),
+        "signal": random.choice([0, random.getrandbits(SEMAPHORES), 1 << random.randrange(SEMAPHORES)]),
         "last": random.getrandbits(1),
         "beats": random.choice([1, 1, 2, 3, random.randint(1, 30)]),
         "src": random.choice([0, top, top - 2, random.getrandbits(ADDRESS_BITS)]),
