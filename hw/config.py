@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: SHL-2.1
 """Every hardware choice of a core, in one frozen, self-validating dataclass with named presets."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from json import dumps
 
 __all__ = ["CoreConfig", "PRESETS", "preset"]
+
+
+def _number(default: int, *, most: int) -> int:
+    """A field of that default that may be ``most`` at most."""
+    return field(default=default, metadata={"most": most})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +19,7 @@ class CoreConfig:
 
     The array is ``rows x cols`` processing elements, each a ``depth``-deep int8 dot product, so ``macs`` =
     rows * cols * depth multiply-accumulates a cycle. Capacities are in words of the memory they name (see
-    ``docs/architecture.md``); a model that needs more is refused by the compiler, never truncated.
+    ``docs/memories.md``); a model that needs more is refused by the compiler, never truncated.
 
     Raises
     ------
@@ -32,31 +37,31 @@ class CoreConfig:
     """Pc: tile columns that leave through the drain each cycle; rows * drain_columns requantiser lanes."""
     slots: int = 4
     """Row blocks in the score ring and in the probability ring (ping-pong is 2)."""
-    max_tokens: int = 64
+    max_tokens: int = _number(64, most=1024)
     """Longest sequence."""
-    max_hidden: int = 1024
+    max_hidden: int = _number(1024, most=1024)
     """Widest row that LayerNorm takes."""
     exp: str = "base2"
     """Exponential kernel: "base2" or "ibert"."""
     gelu: str = "table"
     """Activation kernel: "table" or "ibert"."""
-    weight_words: int = 4096
+    w_words: int = _number(4096, most=1 << 18)
     """W: cols * depth bytes each."""
-    act_words: int = 512
+    act_words: int = _number(512, most=1 << 18)
     """ACT: rows * depth bytes each."""
-    kv_words: int = 512
+    kv_words: int = _number(512, most=1 << 18)
     """KV: cols * depth bytes each."""
-    residual_words: int = 1024
+    res_words: int = _number(1024, most=1 << 18)
     """RES: rows * drain_columns int16 each."""
-    channel_words: int = 2048
+    chan_words: int = _number(2048, most=1 << 18)
     """CHAN: drain_columns parameter sets of 64 bits each."""
-    norm_words: int = 512
+    norm_words: int = _number(512, most=1 << 18)
     """NORM: drain_columns parameter sets of 64 bits each."""
-    head_words: int = 64
+    head_words: int = _number(64, most=1 << 12)
     """HEAD: one (layer, head) each."""
-    tables: int = 4
+    tables: int = _number(4, most=64)
     """TABLE: activation tables."""
-    program_words: int = 512
+    prog_words: int = _number(512, most=1 << 12)
     """PROG: 64 bits each."""
     dense: bool = False
     """Fewest block RAMs, at the cost of LUTs and clock rate: for the smallest parts."""
@@ -87,20 +92,13 @@ class CoreConfig:
             self.depth // self.drain_columns,
         )
         check(self.slots in (2, 4, 8), "slots must be 2, 4 or 8", self.slots)
-        check(self.max_tokens <= 1024, "max_tokens must be at most 1024", self.max_tokens)
-        check(self.max_hidden <= 1024, "max_hidden must be at most 1024", self.max_hidden)
         check(isinstance(self.dense, bool), "dense must be true or false", self.dense)
         check(self.exp in ("base2", "ibert"), "exp must be base2 or ibert", self.exp)
         check(self.gelu in ("table", "ibert"), "gelu must be table or ibert", self.gelu)
-        check(self.tables <= 64, "tables must be at most 64", self.tables)
-        for name in ("weight", "act", "kv", "residual", "channel", "norm"):
-            check(
-                getattr(self, f"{name}_words") <= 1 << 18,
-                f"{name}_words must be at most {1 << 18}",
-                getattr(self, f"{name}_words"),
-            )
-        check(self.program_words <= 1 << 12, "program_words must be at most 4096", self.program_words)
-        check(self.head_words <= 1 << 12, "head_words must be at most 4096", self.head_words)
+        for item in fields(self):
+            if "most" in item.metadata:
+                most, value = item.metadata["most"], getattr(self, item.name)
+                check(value <= most, f"{item.name} must be at most {most}", value)
 
     @property
     def macs(self) -> int:
@@ -143,19 +141,19 @@ PRESETS: dict[str, CoreConfig] = {
     # 128 MACs; holds the digits ViT; fits an ECP5-85F.
     "edge": CoreConfig(rows=4, cols=4, depth=8, max_tokens=32, max_hidden=256),
     # The smallest array, for the smallest parts.
-    "tiny": CoreConfig(rows=2, cols=2, depth=4, max_tokens=32, max_hidden=256, weight_words=16384, act_words=2048,
-                       kv_words=2048, residual_words=2048),
+    "tiny": CoreConfig(rows=2, cols=2, depth=4, max_tokens=32, max_hidden=256, w_words=16384, act_words=2048,
+                       kv_words=2048, res_words=2048),
     # 8 MACs, memories cut to the digits ViT: fits an ECP5-25F with its host link.
-    "small": CoreConfig(rows=1, cols=2, depth=4, max_tokens=17, max_hidden=64, dense=True, weight_words=12400,
-                        act_words=1665, kv_words=304, residual_words=2186, channel_words=1226, norm_words=320,
-                        head_words=8, tables=2, program_words=176),
+    "small": CoreConfig(rows=1, cols=2, depth=4, max_tokens=17, max_hidden=64, dense=True, w_words=12400,
+                        act_words=1665, kv_words=304, res_words=2186, chan_words=1226, norm_words=320,
+                        head_words=8, tables=2, prog_words=176),
     # One row: every multiplier busy on a matrix-vector product.
     "decode": CoreConfig(rows=1, cols=16, depth=8, drain_columns=4, max_tokens=64, max_hidden=256, act_words=2048),
     # 1024 MACs, to stand beside published ASIC cores.
     "large": CoreConfig(rows=8, cols=8, depth=16, drain_columns=2, max_tokens=128, max_hidden=512),
     # 128 MACs with memories for a whole MiniLM-sized layer (simulation: 1.8 MB of weights).
-    "bench": CoreConfig(rows=4, cols=4, depth=8, max_tokens=128, max_hidden=512, weight_words=57344, act_words=16384,
-                        kv_words=4096, residual_words=32768, channel_words=8192, norm_words=2048),
+    "bench": CoreConfig(rows=4, cols=4, depth=8, max_tokens=128, max_hidden=512, w_words=57344, act_words=16384,
+                        kv_words=4096, res_words=32768, chan_words=8192, norm_words=2048),
 }  # fmt: skip
 
 

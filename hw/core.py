@@ -15,7 +15,7 @@ from .io.loader import LOAD_ERRORS, Loader
 from .io.passes import PassGuard
 from .io.store import StoreEngine
 from .io.targets import load_crc, stream_units
-from .memories import USED_BITS, memory_shapes
+from .memories import CORE_MEMORIES
 from .memory import READ_LATENCY, TensorMemory
 from .norm.layernorm import NormEngine
 from .program.isa import (
@@ -103,27 +103,17 @@ class TransformerCore(wiring.Component):
         rows, lanes = config.rows, config.lanes
 
         # --- memories
-        image_of = {
-            "weight": Target.W,
-            "act": Target.ACT,
-            "residual": Target.RES,
-            "channel": Target.CHAN,
-            "norm": Target.NORM,
-            "head": Target.HEAD,
-            "program": Target.PROG,
-        }
         memories: dict[str, TensorMemory] = {}
-        for name, (words, write_lanes, granularity) in memory_shapes(config).items():
-            init = self.images.get(image_of[name], []) if name in image_of else []
-            memories[name] = TensorMemory(
-                depth=words,
-                lanes=write_lanes,
-                granularity=granularity,
-                used=USED_BITS.get(name),
+        for memory in CORE_MEMORIES:
+            shape = memory.geometry(config)
+            m.submodules[memory.instance] = memories[memory.name] = TensorMemory(
+                depth=shape.words,
+                lanes=shape.lanes,
+                granularity=shape.granularity,
+                used=memory.used,
                 dense=config.dense,
-                init=init,
+                init=self.images.get(memory.target, []),
             )
-            m.submodules[f"memory_{name}"] = memories[name]
 
         # --- sequencer, gates and semaphores
         m.submodules.sequencer = sequencer = Sequencer(config)
@@ -135,8 +125,8 @@ class TransformerCore(wiring.Component):
             guard.dispatching.eq(sequencer.busy),
             sequencer.run.eq(guard.begun),
             sequencer.lengths.eq(lengths),
-            memories["program"].r_addr.eq(sequencer.prog_addr),
-            sequencer.prog_data.eq(memories["program"].r_data),
+            memories["PROG"].r_addr.eq(sequencer.prog_addr),
+            sequencer.prog_data.eq(memories["PROG"].r_data),
         ]
         counts = SEMAPHORE_INITIAL(config.slots)
         initial = [counts.get(bit, 0) for bit in range(SEMAPHORES)]
@@ -170,13 +160,13 @@ class TransformerCore(wiring.Component):
         b_word = Signal(config.cols * config.depth * 8, reset_less=True)
         control = Signal.like(tag, name="operand_control")
         m.d.sync += [
-            a_word.eq(Mux(tag.prob, memories["prob"].r_data, memories["act"].r_data)),
-            b_word.eq(Mux(tag.kv, memories["kv"].r_data, memories["weight"].r_data)),
+            a_word.eq(Mux(tag.prob, memories["PROB"].r_data, memories["ACT"].r_data)),
+            b_word.eq(Mux(tag.kv, memories["KV"].r_data, memories["W"].r_data)),
             control.eq(tag),
         ]
-        for name in ("act", "prob"):
+        for name in ("ACT", "PROB"):
             m.d.comb += memories[name].r_addr.eq(feeder.a_addr)
-        for name in ("kv", "weight"):
+        for name in ("KV", "W"):
             m.d.comb += memories[name].r_addr.eq(feeder.b_addr)
         m.d.comb += [
             pe_array.a.eq(a_word),
@@ -189,14 +179,14 @@ class TransformerCore(wiring.Component):
             drain.context_valid.eq(feeder.context_valid),
             drain.tokens.eq(lengths.tokens),
             drain.acc.eq(pe_array.acc),
-            memories["channel"].r_addr.eq(drain.chan_addr),
-            drain.chan_data.eq(memories["channel"].r_data),
+            memories["CHAN"].r_addr.eq(drain.chan_addr),
+            drain.chan_data.eq(memories["CHAN"].r_data),
         ]
 
         # --- softmax
         m.submodules.softmax = softmax = SoftmaxEngine(config)
         wiring.connect(m, gates["softmax"].o, softmax.command)
-        score, prob = memories["score"], memories["prob"]
+        score, prob = memories["SCORE"], memories["PROB"]
         beat_bits = ceil_log2(config.word_beats)
         m.d.comb += [
             softmax.lengths.eq(lengths),
@@ -207,8 +197,8 @@ class TransformerCore(wiring.Component):
             softmax.score_data.eq(score.r_data),
             drain.row_max_slot.eq(softmax.row_max_slot),
             softmax.row_max.eq(drain.row_max),
-            memories["head"].r_addr.eq(softmax.head_addr),
-            softmax.head_data.eq(memories["head"].r_data),
+            memories["HEAD"].r_addr.eq(softmax.head_addr),
+            softmax.head_data.eq(memories["HEAD"].r_data),
             prob.w_addr.eq(softmax.prob_addr[beat_bits:]),
             prob.w_data.eq(softmax.prob_data.as_value().replicate(config.word_beats)),
             prob.w_en.eq(softmax.prob_valid << softmax.prob_addr[:beat_bits]),
@@ -219,23 +209,23 @@ class TransformerCore(wiring.Component):
             drain.scale_shift.eq(softmax.scale_shift),
         ]
 
-        # --- norm and store; the drain's reads of the residual memory come first, then norm's, then store's
+        # --- norm and store; the drain's reads of RES come first, then norm's, then store's
         m.submodules.norm = norm = NormEngine(config)
         m.submodules.store = store = StoreEngine(config)
         wiring.connect(m, gates["norm"].o, norm.command)
         wiring.connect(m, gates["store"].o, store.command)
-        residual = memories["residual"]
-        m.d.sync += residual.r_addr.eq(
+        res = memories["RES"]
+        m.d.sync += res.r_addr.eq(
             Mux(drain.res_valid, drain.res_addr, Mux(norm.res_read_valid, norm.res_read_addr, store.res_addr))
         )
         m.d.comb += [
             norm.res_read_ready.eq(~drain.res_valid),
             store.res_ready.eq(~drain.res_valid & ~norm.res_read_valid),
-            drain.res_data.eq(residual.r_data),
-            norm.res_read_data.eq(residual.r_data),
-            store.res_data.eq(residual.r_data),
-            memories["norm"].r_addr.eq(norm.norm_addr),
-            norm.norm_data.eq(memories["norm"].r_data),
+            drain.res_data.eq(res.r_data),
+            norm.res_read_data.eq(res.r_data),
+            store.res_data.eq(res.r_data),
+            memories["NORM"].r_addr.eq(norm.norm_addr),
+            norm.norm_data.eq(memories["NORM"].r_data),
             self.m_axis_tdata.eq(store.o.payload.data),
             self.m_axis_tlast.eq(store.o.payload.last),
             self.m_axis_tvalid.eq(store.o.valid),
@@ -274,7 +264,7 @@ class TransformerCore(wiring.Component):
             res_free.eq(~is_res & ~norm.res_valid),
         ]
         load = self._load_ports(m, loader, memories)
-        act = memories["act"]
+        act = memories["ACT"]
         beat_addr, beat_data, beat_en = Signal(20), Signal(lanes * 8), Signal()
         m.d.comb += [
             beat_addr.eq(Mux(is_act, drain.write.out, norm.act_addr)),
@@ -286,25 +276,23 @@ class TransformerCore(wiring.Component):
         m.d.comb += beat_lanes.eq(beat_en << beat_addr[:beat_bits])
         per_beat = act.lanes // config.word_beats
         m.d.comb += [
-            act.w_addr.eq(Mux(beat_en, beat_addr[beat_bits:], load["act"][0])),
-            act.w_data.eq(Mux(beat_en, beat_data.replicate(config.word_beats), load["act"][2])),
+            act.w_addr.eq(Mux(beat_en, beat_addr[beat_bits:], load["ACT"][0])),
+            act.w_data.eq(Mux(beat_en, beat_data.replicate(config.word_beats), load["ACT"][2])),
             act.w_en.eq(
                 Mux(
                     beat_en,
                     Cat(bit.replicate(per_beat) for bit in beat_lanes),
-                    Mux(act_free, load["act"][1], 0),
+                    Mux(act_free, load["ACT"][1], 0),
                 )
             ),
         ]
         res_beat = is_res | norm.res_valid
         m.d.comb += [
-            residual.w_addr.eq(Mux(is_res, drain.write.out, Mux(norm.res_valid, norm.res_addr, load["residual"][0]))),
-            residual.w_data.eq(
-                Mux(is_res, drain.write_res.as_value(), Mux(norm.res_valid, norm.res_data, load["residual"][2]))
-            ),
-            residual.w_en.eq(Mux(res_beat, (1 << residual.lanes) - 1, load["residual"][1])),
+            res.w_addr.eq(Mux(is_res, drain.write.out, Mux(norm.res_valid, norm.res_addr, load["RES"][0]))),
+            res.w_data.eq(Mux(is_res, drain.write_res.as_value(), Mux(norm.res_valid, norm.res_data, load["RES"][2]))),
+            res.w_en.eq(Mux(res_beat, (1 << res.lanes) - 1, load["RES"][1])),
         ]
-        for name in ("weight", "channel", "norm", "head", "program"):
+        for name in ("W", "CHAN", "NORM", "HEAD", "PROG"):
             m.d.comb += [
                 memories[name].w_addr.eq(load[name][0]),
                 memories[name].w_en.eq(load[name][1]),
@@ -322,9 +310,9 @@ class TransformerCore(wiring.Component):
             kv_writer.control.eq(drain.write),
             kv_writer.to.eq(drain.write_to),
             kv_writer.beat.eq(drain.write_beat),
-            memories["kv"].w_en.eq(kv_writer.en),
-            memories["kv"].w_addr.eq(kv_writer.addr),
-            memories["kv"].w_data.eq(kv_writer.data),
+            memories["KV"].w_en.eq(kv_writer.en),
+            memories["KV"].w_addr.eq(kv_writer.addr),
+            memories["KV"].w_data.eq(kv_writer.data),
         ]
 
         # --- semaphores, counters, observation
@@ -378,21 +366,15 @@ class TransformerCore(wiring.Component):
     def _load_ports(self, m, loader, memories):
         """For each loadable memory: word address, write enables and data of the loader's present write."""
         ports = {}
-        for name, target in (
-            ("weight", Target.W),
-            ("act", Target.ACT),
-            ("residual", Target.RES),
-            ("channel", Target.CHAN),
-            ("norm", Target.NORM),
-            ("head", Target.HEAD),
-            ("program", Target.PROG),
-        ):
-            mem = memories[name]
+        for memory in CORE_MEMORIES:
+            if not memory.target:
+                continue
+            mem = memories[memory.name]
             width = mem.lanes * mem.granularity
             parts = max(width // 64, 1)  # 64-bit units in a word
             part_bits = ceil_log2(parts)
-            chosen = loader.valid & (loader.target == target)
+            chosen = loader.valid & (loader.target == memory.target)
             per_part = mem.lanes // parts
             enables = Cat((chosen & (loader.addr[:part_bits] == part)).replicate(per_part) for part in range(parts))
-            ports[name] = loader.addr[part_bits:], enables, loader.data[: min(width, 64)].replicate(parts)
+            ports[memory.name] = loader.addr[part_bits:], enables, loader.data[: min(width, 64)].replicate(parts)
         return ports

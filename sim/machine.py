@@ -16,7 +16,7 @@ from amaranth.hdl import Shape
 from amaranth.lib import data
 
 from hw.config import CoreConfig
-from hw.io.targets import target_sizes
+from hw.memories import MEMORIES, TABLE_ENTRIES
 from hw.program import isa
 from hw.program.isa import SEMAPHORE_INITIAL, ASource, BSource, Destination, Format, Opcode, Semaphore, Target
 from sim import golden
@@ -24,21 +24,9 @@ from sim.golden import IntArray
 from sim.order import OrderChecker
 from sim.sequence import Command, ProgramError, commands, row_blocks
 
-__all__ = ["Frame", "Machine", "ProgramError", "memory_bytes", "memory_words"]
+__all__ = ["Frame", "Machine", "ProgramError"]
 
 Words = npt.NDArray[np.uint64]
-
-
-def memory_bytes(config: CoreConfig) -> dict[str, int]:
-    """Bytes of one word of each memory."""
-    return {target.name: size for target, (_, size) in target_sizes(config).items()} | {
-        "KV": config.cols * config.depth
-    }
-
-
-def memory_words(config: CoreConfig) -> dict[str, int]:
-    """Words of each memory."""
-    return {target.name: words for target, (words, _) in target_sizes(config).items()} | {"KV": config.kv_words}
 
 
 def _fields(struct: type[data.Struct], memory: npt.NDArray[np.uint8]) -> dict[str, IntArray]:
@@ -94,9 +82,10 @@ class Machine:
     ):
         self.config = config
         self._rng = np.random.default_rng(seed)
-        sizes, counts = memory_bytes(config), memory_words(config)
+        shapes = {name: memory.geometry(config) for name, memory in MEMORIES.items() if not memory.ring}
         self.memory = {
-            name: self._rng.integers(0, 256, (counts[name], size), dtype=np.uint8) for name, size in sizes.items()
+            name: self._rng.integers(0, 256, (shape.words, shape.bytes), dtype=np.uint8)
+            for name, shape in shapes.items()
         }
         self.memory["REGION"][:] = 0  # as after power-up
         for target, words in (memories or {}).items():
@@ -111,8 +100,12 @@ class Machine:
         self._slot = {"score": 0, "softmax": 0, "prob": 0}
         self._order: OrderChecker | None = None
         if order:
-            watched = {name: counts[name] for name in ("ACT", "RES", "KV")}
-            self._order = OrderChecker(watched | {"SCORE": config.slots, "PROB": config.slots}, config.slots)
+            watched = {
+                name: config.slots if memory.ring else shapes[name].words
+                for name, memory in MEMORIES.items()
+                if memory.computed
+            }
+            self._order = OrderChecker(watched, config.slots)
 
     def _initialise(self, name: str, words: Sequence[int]) -> None:
         count, size = self.memory[name].shape
@@ -284,7 +277,8 @@ class Machine:
                 return golden.requantise(acc, mult, shift, 8, signed=False)
             case Format.ACTIVATION if c.gelu == "table":
                 index = golden.requantise(acc, mult, shift, 8, signed=False)
-                table = self.memory["TABLE"][self._span("TABLE", command.table * 512, 512)].reshape(2, 256)
+                entries = self._span("TABLE", command.table * TABLE_ENTRIES, TABLE_ENTRIES)
+                table = self.memory["TABLE"][entries].reshape(2, -1)
                 return golden.activation_table(index, np.broadcast_to(bank, index.shape), table)
             case Format.ACTIVATION:
                 word = self.memory["TABLE"][self._span("TABLE", command.table, 1)]

@@ -92,10 +92,10 @@ def core_of(case: Case) -> CoreConfig:
         max_hidden=64,
         exp=str(case["exp"]),
         gelu=str(case["gelu"]),
-        weight_words=131072 // word,
+        w_words=131072 // word,
         act_words=65536 // tile,
         kv_words=32768 // word,
-        residual_words=16384 // (rows * columns),
-        channel_words=2048 // columns,
+        res_words=16384 // (rows * columns),
+        chan_words=2048 // columns,
         norm_words=1024 // columns,
     )

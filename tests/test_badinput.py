@@ -154,7 +154,7 @@ def test_unknown_preset(refused, model_file: Path, tmp_path: Path):
     [
         ('{"preset": "edge", "rowz": 4}', ("rowz",)),
         ('{"preset": "edge", "rows": 3}', ("rows", "3")),
-        ('{"preset": "edge", "weight_words": 1000000}', ("weight_words", "1000000")),
+        ('{"preset": "edge", "w_words": 1000000}', ("w_words", "1000000")),
         ('{"preset": "none"}', ("none", "edge")),
         ('{"preset": ["edge"]}', ("no preset a list", "edge, tiny")),
         ('{"preset": "tiny", "rows": true}', ("rows must be a positive integer, not True",)),
@@ -180,9 +180,9 @@ def test_wrong_configuration_file(refused, model_file: Path, tmp_path: Path, tex
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"weight_words": 4}, ("W needs", "weight_words")),
+        ({"w_words": 4}, ("W needs", "w_words")),
         ({"max_tokens": 2}, ("max_tokens of 2", "--fit", "--max-tokens")),
-        ({"program_words": 8}, ("PROG needs", "program_words")),
+        ({"prog_words": 8}, ("PROG needs", "prog_words")),
         ({"exp": "ibert"}, ("exp",)),
     ],
 )

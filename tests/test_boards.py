@@ -230,7 +230,7 @@ def test_too_large_a_model_is_refused_with_a_way_out(small, monkeypatch: pytest.
     few = {"big": preset("edge"), "slim": preset("tiny")}
     monkeypatch.setattr(fit, "PRESETS", few)
     assert fit.choose_preset(board(DEFAULT), small) == "big"
-    cut = CoreConfig(rows=2, cols=2, depth=4, weight_words=8)
+    cut = CoreConfig(rows=2, cols=2, depth=4, w_words=8)
     with pytest.raises(InputError, match=r"c.json: does not hold model random-0: it needs more memory words "
                        r"\(W \d+ of 8\); the nearest preset that fits is big: --config big"):  # fmt: skip
         fit.check_fit(board(DEFAULT), cut, small, "c.json")

@@ -24,7 +24,8 @@ from gen.model.randommodel import random_model, random_rows
 from gen.program.compiler import compile_model
 from gen.simulate.activity import Timeline, chrome_trace, drawing, picture
 from hw.config import PRESETS, CoreConfig
-from hw.core import BUSY_BITS, USED_BITS
+from hw.core import BUSY_BITS
+from hw.memories import MEMORIES
 from sim import reference
 from tests.commandline import reseal
 
@@ -212,7 +213,7 @@ def test_simulate_reports_a_difference(workshop: Path, tmp_path: Path, capsys: p
     text = (folder / "core.v").read_text()
     head = (folder / "images" / "head.hex").read_text().split()[0].lstrip("0")
     assert len(head) > 6
-    bits = USED_BITS["head"]
+    bits = MEMORIES["HEAD"].used
     digits = -(-bits // 4)
     altered, count = re.subn(
         rf"(?<={bits}'h){head.zfill(digits)}(?=;)", f"{int(head, 16) ^ 0x0F00:0{digits}x}", text, count=1

@@ -12,9 +12,9 @@ from gen.program.compiler import compile_model, memory_usage
 from gen.program.layout import Pool, pack_arrays
 from gen.program.tensors import differences, gather
 from hw.config import CoreConfig, preset
+from hw.memories import LOADABLE
 from hw.program import isa
 from hw.program.isa import Target
-from sim.machine import memory_bytes
 from sim.qmodel import Activation, ResidualInput
 
 EDGE = preset("edge")
@@ -51,15 +51,15 @@ def refused(model, config, message):
 @pytest.mark.parametrize(
     ("field", "words", "message"),
     [
-        ("weight_words", 3000, r"W needs 3112 words and has 3000 \(weight_words\)"),
+        ("w_words", 3000, r"W needs 3112 words and has 3000 \(w_words\)"),
         ("act_words", 100, r"ACT needs \d+ words and has 100 \(act_words\)"),
         ("kv_words", 80, r"KV needs 88 words and has 80 \(kv_words\)"),
-        ("residual_words", 600, r"RES needs 652 words and has 600 \(residual_words\)"),
-        ("channel_words", 1024, r"CHAN needs \d+ words and has 1024 \(channel_words\)"),
+        ("res_words", 600, r"RES needs 652 words and has 600 \(res_words\)"),
+        ("chan_words", 1024, r"CHAN needs \d+ words and has 1024 \(chan_words\)"),
         ("norm_words", 200, r"NORM needs 320 words and has 200 \(norm_words\)"),
         ("head_words", 7, r"HEAD needs 8 words and has 7 \(head_words\)"),
         ("tables", 1, r"TABLE needs 2 tables and has 1 \(tables\)"),
-        ("program_words", 64, r"PROG needs \d+ words and has 64 \(program_words\)"),
+        ("prog_words", 64, r"PROG needs \d+ words and has 64 \(prog_words\)"),
     ],
 )
 def test_every_memory_that_is_too_small_is_named(digits, field, words, message):
@@ -70,7 +70,7 @@ def test_every_memory_that_is_too_small_is_named(digits, field, words, message):
 
 
 def test_all_that_is_too_small_is_named_at_once(digits):
-    refused(digits, replace(EDGE, weight_words=8, kv_words=8), "W needs .*; KV needs 88")
+    refused(digits, replace(EDGE, w_words=8, kv_words=8), "W needs .*; KV needs 88")
 
 
 def test_kernels_that_differ_are_refused(digits):
@@ -120,7 +120,7 @@ def test_a_field_that_overflows_is_refused():
 
 def test_a_contraction_that_overflows_its_field_is_refused():
     model = random_model(hidden=16, heads=2, ffn=4096, tokens=4)
-    config = CoreConfig(rows=1, cols=4, depth=4, weight_words=1 << 17, channel_words=1 << 17, act_words=8192)
+    config = CoreConfig(rows=1, cols=4, depth=4, w_words=1 << 17, chan_words=1 << 17, act_words=8192)
     refused(model, config, "field k of ArrayCounts holds 0..1023 and 1024 is needed")
 
 
@@ -190,7 +190,7 @@ def test_inputs_are_padded_to_whole_memory_words(kind):
         x = random_rows(model, 7)
         packet = image.input_packet(x)
         header = isa.PacketHeader.from_bits(int(packet[0]))
-        size = memory_bytes(config)[port.target.name]
+        size = LOADABLE[port.target].geometry(config).bytes
         assert (header.target, header.input) == (port.target, 1)
         assert header.address == port.address * max(size // 8, 1)
         assert len(packet) == header.count + 1 == image.input_words(7)

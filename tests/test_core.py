@@ -26,7 +26,7 @@ MODELS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("array", CORES)
 def test_core(array, tmp_path):
-    config = CoreConfig(**{"max_tokens": 16, "max_hidden": 64, "weight_words": 2048, "act_words": 512, **CORES[array]})
+    config = CoreConfig(**{"max_tokens": 16, "max_hidden": 64, "w_words": 2048, "act_words": 512, **CORES[array]})
     model = random_model(**MODELS[array], exp=config.exp, gelu=config.gelu, seed=5)
     image = compile_model(model, config)
     tokens = model.max_tokens - 2

@@ -19,7 +19,7 @@ from hw.program.isa import Format, Semaphore
 from tests.sweep import KERNELS, core_of
 
 EDGE = preset("edge")
-ROOMY = {"max_tokens": 64, "weight_words": 8192, "act_words": 2048, "kv_words": 2048, "residual_words": 4096}
+ROOMY = {"max_tokens": 64, "w_words": 8192, "act_words": 2048, "kv_words": 2048, "res_words": 4096}
 WORKLOADS = {
     "attention-s64-e64-h1 4x4x8": (
         {"layers": 0, "hidden": 64, "heads": 1, "tokens": 64}, replace(EDGE, **ROOMY), 0.97, None,

@@ -253,7 +253,7 @@ def test_what_the_core_refuses_is_named(board):
         device.load(image())
         push = device._link.push
         for stray, named in (
-            (packet(Target.W, 1, address=config().weight_words), "range: words of a load packet beyond the end"),
+            (packet(Target.W, 1, address=config().w_words), "range: words of a load packet beyond the end"),
             (packet(Target.W, 1, address=1 << 23), "range: "),
             ((0xF).to_bytes(8, "little"), "header: a load packet for no memory"),
         ):

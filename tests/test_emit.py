@@ -21,8 +21,8 @@ from hw.program.isa import Target
 from sim.verilate import lint
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = {"weight_words": 64, "act_words": 64, "kv_words": 64, "residual_words": 64, "channel_words": 64,
-         "norm_words": 64, "head_words": 8, "program_words": 64, "tables": 1, "max_tokens": 16}  # fmt: skip
+SMALL = {"w_words": 64, "act_words": 64, "kv_words": 64, "res_words": 64, "chan_words": 64,
+         "norm_words": 64, "head_words": 8, "prog_words": 64, "tables": 1, "max_tokens": 16}  # fmt: skip
 CONFIGS = {
     "4x4x8": CoreConfig(rows=4, cols=4, depth=8, **SMALL),
     "2x2x4 ibert": CoreConfig(rows=2, cols=2, depth=4, exp="ibert", gelu="ibert", **SMALL),

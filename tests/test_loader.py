@@ -9,7 +9,7 @@ from hw.io.targets import stream_units
 from hw.program.isa import InputRegion, Target
 from sim.runner import run_cocotb
 
-CONFIG = CoreConfig(rows=4, cols=4, depth=8, weight_words=40, act_words=20, residual_words=24, tables=1)
+CONFIG = CoreConfig(rows=4, cols=4, depth=8, w_words=40, act_words=20, res_words=24, tables=1)
 
 
 @pytest.mark.parametrize(

@@ -267,14 +267,14 @@ def machine_of(*program):
     [
         (replace(PRODUCT, wait=(Semaphore.NORM_FULL,)), "ARRAY at word 0, .* waits for NORM_FULL"),
         (replace(PRODUCT, a=Operand(EDGE.act_words)), r"ACT\[512..512\] lies outside its 512 words"),
-        (replace(PRODUCT, b=Operand(EDGE.weight_words)), r"W\[4096..4096\]"),
-        (replace(PRODUCT, chan=Operand(EDGE.channel_words)), r"CHAN\[2048..2051\]"),
+        (replace(PRODUCT, b=Operand(EDGE.w_words)), r"W\[4096..4096\]"),
+        (replace(PRODUCT, chan=Operand(EDGE.chan_words)), r"CHAN\[2048..2051\]"),
         (replace(PRODUCT, out=Operand(EDGE.act_words * 8)), r"ACT\[4096..4099\]"),
         (replace(PRODUCT, destination=Destination.KEY, out=Operand(EDGE.kv_words)), r"KV\[512..512\]"),
-        (replace(PRODUCT, destination=Destination.RES, out=Operand(EDGE.residual_words)), r"RES\[1024..1027\]"),
+        (replace(PRODUCT, destination=Destination.RES, out=Operand(EDGE.res_words)), r"RES\[1024..1027\]"),
         (replace(NORM, norm=Operand(EDGE.norm_words)), r"NORM\[512..512\]"),
         (Softmax(head=Operand(EDGE.head_words)), r"HEAD\[64..64\]"),
-        (Store(beats=2, src=Operand(EDGE.residual_words - 1)), r"RES\[1023..1024\]"),
+        (Store(beats=2, src=Operand(EDGE.res_words - 1)), r"RES\[1023..1024\]"),
     ],
 )
 def test_bad_commands_are_refused(instruction, message):

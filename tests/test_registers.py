@@ -33,9 +33,9 @@ ROOT = Path(__file__).resolve().parents[1]
 ALL = (*REGISTERS, *STREAM_REGISTERS)
 MODEL = 0xFEDCBA9876543210
 LARGEST = CoreConfig(rows=16, cols=64, depth=64, drain_columns=4, slots=8, max_tokens=1024, max_hidden=1024,
-                     exp="ibert", gelu="ibert", tables=64, weight_words=1 << 18, act_words=1 << 18, kv_words=1 << 18,
-                     residual_words=1 << 18, channel_words=1 << 18, norm_words=1 << 18, head_words=1 << 12,
-                     program_words=1 << 12)  # fmt: skip
+                     exp="ibert", gelu="ibert", tables=64, w_words=1 << 18, act_words=1 << 18, kv_words=1 << 18,
+                     res_words=1 << 18, chan_words=1 << 18, norm_words=1 << 18, head_words=1 << 12,
+                     prog_words=1 << 12)  # fmt: skip
 
 
 def test_offsets_follow_one_another_and_fields_do_not_overlap():
@@ -72,7 +72,7 @@ def test_a_core_tells_its_whole_configuration(config):
 def test_what_is_no_core_is_refused():
     values = {reg.name: reset_value(reg, facts(preset("edge"))) for reg in REGISTERS}
     with pytest.raises(ValueError, match="CONFIG_HASH must be [0-9a-f]{16} for these values, not [0-9a-f]{16}"):
-        config_of((values | {"WEIGHT_WORDS": values["WEIGHT_WORDS"] + 1}).__getitem__)
+        config_of((values | {"W_WORDS": values["W_WORDS"] + 1}).__getitem__)
     with pytest.raises(ValueError, match="Registers must describe a core, not rows 0"):
         config_of(lambda name: 0)
     with pytest.raises(ValueError, match="slots must be a positive integer, not 0"):

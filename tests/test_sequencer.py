@@ -13,5 +13,5 @@ from sim.runner import run_cocotb
     [(64, 40, [0.2, 0.2, 0.2, 0.2]), (512, 6, [0.9, 0.0, 0.5, 0.2]), (300, 8, [0.0, 0.8, 0.1, 0.9])],
 )
 def test_sequencer(words, programs, stalls):
-    config = CoreConfig(rows=4, cols=4, depth=8, program_words=words)
+    config = CoreConfig(rows=4, cols=4, depth=8, prog_words=words)
     run_cocotb(Sequencer(config), "sim.tb.tb_sequencer", words=words, programs=programs, stalls=stalls)

@@ -26,7 +26,7 @@ from gen.program.compiler import compile_model
 from gen.tools import Job, ToolFailed, run, run_all
 from hw.array.pe_array import PEArray
 from hw.config import PRESETS, CoreConfig, preset
-from hw.memories import memory_shapes
+from hw.memories import CORE_MEMORIES
 from hw.memory import TensorMemory
 from hw.verilog import to_verilog
 from sim.ecp5 import CELLS
@@ -43,8 +43,9 @@ def netlist(types: dict[str, str], modules: tuple[str, ...] = ()) -> Netlist:
 def mapped(config: CoreConfig) -> Netlist:
     """As a core should be mapped, with nothing but multipliers and memories."""
     types = {f"pe_array.pe_0_0.mul{i}.dsp.dsp": "MULT18X18D" for i in range(config.macs)}
-    types |= {f"memory_{name}.bank0.0.0": "DP16KD" for name in memory_shapes(config)}
-    return netlist(types, ("pe_array", "pe_array.pe_0_0", *(f"memory_{name}" for name in memory_shapes(config))))
+    memories = [memory.instance for memory in CORE_MEMORIES]
+    types |= {f"{name}.bank0.0.0": "DP16KD" for name in memories}
+    return netlist(types, ("pe_array", "pe_array.pe_0_0", *memories))
 
 
 # --- what is in a netlist
@@ -84,7 +85,7 @@ def test_memory_outside_block_ram_is_found():
     types = {n: t for n, t in good.types.items() if n != "memory_act.bank0.0.0"}
     types["memory_norm.bank0_3"] = "TRELLIS_DPR16X4"
     problems = check_mapping(netlist(types, tuple(good.modules)), EDGE)
-    assert problems == ["memory act is not in block RAM", "memory norm is partly in LUTs (1 TRELLIS_DPR16X4)"]
+    assert problems == ["memory ACT is not in block RAM", "memory NORM is partly in LUTs (1 TRELLIS_DPR16X4)"]
 
 
 @pytest.mark.parametrize(
@@ -341,7 +342,7 @@ def test_what_comes_nearest_where_nothing_fits():
 
 @pytest.mark.parametrize("smallest", [False, True])
 def test_estimate_says_what_came_nearest(capsys: pytest.CaptureFixture, tmp_path: Path, smallest: bool):
-    shape = {"rows": 1, "cols": 2, "depth": 4, "drain_columns": 1, "weight_words": 65536}
+    shape = {"rows": 1, "cols": 2, "depth": 4, "drain_columns": 1, "w_words": 65536}
     (tmp_path / "c").write_text(json.dumps({"preset": "large", **shape}))
     arguments = ["estimate", "--config", str(tmp_path / "c") if smallest else "large", "--part", "lfe5u-45f"]
     assert command_line(arguments) == 0

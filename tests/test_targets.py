@@ -7,27 +7,19 @@ from dataclasses import replace
 import pytest
 
 from hw.config import PRESETS, preset
-from hw.io.targets import load_crc, load_packet_bytes, packet_header, stream_units, target_sizes
-from hw.memories import memory_shapes
+from hw.io.targets import load_crc, load_packet_bytes, packet_header, stream_units
 from hw.program.isa import PacketHeader, Target
-
-NAMES = {
-    Target.W: "weight", Target.ACT: "act", Target.RES: "residual", Target.CHAN: "channel", Target.NORM: "norm",
-    Target.HEAD: "head", Target.PROG: "program",
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_sizes_are_those_of_the_memories(name):
+def test_stream_units_are_words_of_64_bits(name):
     config = preset(name)
-    shapes, sizes = memory_shapes(config), target_sizes(config)
-    assert set(sizes) == set(Target) == set(stream_units(config))
-    for target, memory in NAMES.items():
-        words, lanes, granularity = shapes[memory]
-        assert sizes[target] == (words, lanes * granularity // 8)
-        assert stream_units(config)[target] == words * max(lanes * granularity // 64, 1)
-    assert sizes[Target.TABLE] == (512 * config.tables, 1)
-    assert target_sizes(replace(config, gelu="ibert"))[Target.TABLE] == (config.tables, 8)
+    units = stream_units(config)
+    assert set(units) == set(Target)
+    assert units[Target.W] == config.w_words * max(config.cols * config.depth // 8, 1)
+    assert units[Target.TABLE] == 512 * config.tables  # a byte has a stream word to itself
+    assert stream_units(replace(config, gelu="ibert"))[Target.TABLE] == config.tables
+    assert units[Target.REGION] == 1
 
 
 def test_packets_hold_every_word_in_order():

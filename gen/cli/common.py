@@ -26,6 +26,7 @@ from gen.program.compiler import memory_usage
 from gen.schema import describe
 from gen.text import one_line
 from hw.config import PRESETS, CoreConfig
+from hw.memories import MEMORIES
 from sim.qmodel import QuantModel
 
 __all__ = [
@@ -44,12 +45,6 @@ __all__ = [
 Tell = Callable[..., None]
 
 _WIDE = 200  # columns of a table that no terminal limits
-
-CAPACITIES = {
-    "W": "weight_words", "ACT": "act_words", "KV": "kv_words", "RES": "residual_words", "CHAN": "channel_words",
-    "NORM": "norm_words", "HEAD": "head_words", "TABLE": "tables", "PROG": "program_words",
-}  # fmt: skip
-"""Configuration field that sets each memory's size."""
 
 
 class Finite(click.FloatRange):
@@ -71,7 +66,7 @@ config_option = click.option(
     required=True,
     metavar="PRESET|FILE",
     help="A preset (see 'rtlformer presets'), or a JSON file of configuration fields, which may start from a preset: "
-    '{"preset": "edge", "weight_words": 8192}.',
+    '{"preset": "edge", "w_words": 8192}.',
 )
 
 
@@ -124,9 +119,9 @@ def fitted(model: QuantModel, config: CoreConfig) -> CoreConfig:
         config = replace(config, max_tokens=model.max_tokens, max_hidden=max(model.hidden, 1))
         sizes = {}
         for name, (needed, _) in memory_usage(model, config).items():
-            unit = 512 if name == "TABLE" and config.gelu == "table" else 1
-            rounding = {"TABLE": 1, "HEAD": 16}.get(name, 512)
-            sizes[CAPACITIES[name]] = max(-(-needed // unit // rounding) * rounding, rounding)
+            memory = MEMORIES[name]
+            unit, step = memory.unit(config), memory.fit_step
+            sizes[memory.capacity] = max(-(-needed // unit // step) * step, step)
         return replace(config, **sizes)
     except ValueError as error:
         if isinstance(error, InputError):

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from gen.cli.common import json_option, show
-from hw.config import PRESETS
-from hw.memories import memory_shapes
+from hw.config import PRESETS, CoreConfig
+from hw.memories import CORE_MEMORIES, MEMORIES, Memory
 
 
 @click.command("presets", short_help="List presets.", epilog="\b\nExample:\n  rtlformer presets --json")
@@ -23,7 +23,7 @@ def command(as_json: bool) -> None:
         | {
             "array": config.array,
             "macs": config.macs,
-            "memory_kib": round(sum(w * n * g for w, n, g in memory_shapes(config).values()) / 8192, 1),
+            "memory_kib": round(sum(_kib(memory, config) for memory in CORE_MEMORIES), 1),
             "fingerprint": config.fingerprint,
         }
         for name, config in PRESETS.items()
@@ -35,7 +35,7 @@ def command(as_json: bool) -> None:
         for column in names:
             table.add_column(column, justify="left" if column in ("preset", "array", "exp", "gelu") else "right")
         for name, row in rows.items():
-            weights = PRESETS[name].weight_words * PRESETS[name].cols * PRESETS[name].depth / 1024
+            weights = _kib(MEMORIES["W"], PRESETS[name])
             table.add_row(
                 name, row["array"], str(row["macs"]), row["exp"], row["gelu"], str(row["max_tokens"]),
                 str(row["max_hidden"]), f"{weights:g} KiB", f"{row['memory_kib']:g} KiB",
@@ -43,3 +43,8 @@ def command(as_json: bool) -> None:
         console.print(table)
 
     show(rows, as_json, render)
+
+
+def _kib(memory: Memory, config: CoreConfig) -> float:
+    shape = memory.geometry(config)
+    return shape.words * shape.bits / 8192

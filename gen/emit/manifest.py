@@ -31,8 +31,8 @@ from gen.program.compiler import compile_model
 from gen.program.image import Image
 from gen.schema import Pattern, Range, decode, describe
 from hw.config import CoreConfig
+from hw.memories import LOADABLE
 from hw.wrappers import WRAPPERS
-from sim.machine import memory_bytes
 from sim.qmodel import QuantModel
 
 __all__ = ["FORMAT", "MANIFEST", "Design", "open_design", "write_design"]
@@ -178,7 +178,7 @@ def _texts(image: Image) -> dict[str, str]:
     texts = {"program.lst": image.listing + "\n"}
     for target, words in image.memories.items():
         if words:
-            digits = 2 * memory_bytes(image.config)[target.name]
+            digits = 2 * LOADABLE[target].geometry(image.config).bytes
             texts[f"images/{target.name.lower()}.hex"] = "".join(f"{word:0{digits}x}\n" for word in words)
     texts["load.hex"] = "".join(f"{int(word):016x}\n" for packet in image.load_packets() for word in packet)
     return texts

@@ -10,10 +10,9 @@ from gen.program.assembler import fields_of
 from gen.program.image import INPUT_KINDS, Image
 from hw.core import BUSY_BITS, ERRORS
 from hw.host.registers import REGISTERS, STREAM_REGISTERS, Register, facts, reset_value
+from hw.memories import LOADABLE
 from hw.program import isa
-from hw.program.isa import Target
 from hw.wrappers import WRAPPERS
-from sim.machine import memory_bytes, memory_words
 from sim.verilate import ports
 
 __all__ = ["markdown", "port_map", "wrapper_map", "wrapper_registers"]
@@ -107,7 +106,7 @@ def _meaning(port: str) -> str:
 
 def port_map(image: Image, verilog: str) -> dict:
     """Ports, packet layouts and memories as plain data, for the manifest."""
-    sizes, words = memory_bytes(image.config), memory_words(image.config)
+    shapes = {target: memory.geometry(image.config) for target, memory in LOADABLE.items()}
     tokens = image.max_tokens
     return {
         "ports": [
@@ -121,8 +120,8 @@ def port_map(image: Image, verilog: str) -> dict:
             for name, (offset, width, _, _) in fields_of(isa.PacketHeader).items()
         },
         "memories": {
-            target.name: {"target": target.value, "word_bytes": sizes[target.name], "words": words[target.name]}
-            for target in Target
+            target.name: {"target": target.value, "word_bytes": shape.bytes, "words": shape.words}
+            for target, shape in shapes.items()
         },
         "input": {
             "header": f"{int(_input_header(image, tokens)):#018x}",

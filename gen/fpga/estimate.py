@@ -15,7 +15,7 @@ from math import inf
 from gen.fpga.synth import Cells, Part
 from hw.array.pe_array import ACC_BITS
 from hw.config import CoreConfig
-from hw.memories import USED_BITS, memory_shapes
+from hw.memories import MEMORIES
 from hw.memory import bank_depths, banks
 
 __all__ = ["Candidate", "Room", "block_ram", "estimate", "nearest_smaller", "rooms", "same_bytes"]
@@ -75,9 +75,13 @@ def _blocks(depth: int, width: int, granularity: int, form: tuple[int, int]) -> 
 def _memories(config: CoreConfig) -> Cells:
 
     blocks = lut4 = ff = lut_ram = 0
-    for name, (words, lanes, granularity) in memory_shapes(config).items():
-        used = USED_BITS.get(name, granularity)
-        found = banks(words, lanes, used, dense=config.dense)
+    for memory in MEMORIES.values():
+        shape, used = memory.geometry(config), memory.stored(config)
+        if memory.within:
+            blocks += memory.copies(config) * block_ram(shape.words, shape.bits, used)
+            continue
+        lanes = shape.lanes
+        found = banks(shape.words, lanes, used, dense=config.dense)
         for bank in found:
             width = lanes * bank.bits
             if bank.style == "distributed":
@@ -89,10 +93,6 @@ def _memories(config: CoreConfig) -> Cells:
         whole = sum(1 for number, bank in enumerate(found) if number == 0 or bank.start)
         lut4 += lanes * used * (whole - 1)
         ff += lanes * used  # of writes
-    if config.gelu == "table":
-        blocks += config.lanes * block_ram(config.tables * 512, 8, 8)
-    else:
-        blocks += block_ram(config.tables, 64, 64)
     return Cells(lut4=lut4, ff=ff, block_ram=blocks, lut_ram=lut_ram)
 
 
@@ -206,15 +206,12 @@ def nearest_smaller(
 
 def same_bytes(config: CoreConfig, shape: CoreConfig) -> CoreConfig:
     """``shape`` with capacities that hold as many bytes as those of ``config``."""
-    words = {
-        "weight_words": (config.cols * config.depth, shape.cols * shape.depth),
-        "kv_words": (config.cols * config.depth, shape.cols * shape.depth),
-        "act_words": (config.rows * config.depth, shape.rows * shape.depth),
-        "residual_words": (config.lanes, shape.lanes),
-        "channel_words": (config.drain_columns, shape.drain_columns),
-        "norm_words": (config.drain_columns, shape.drain_columns),
-    }
-    return replace(shape, **{name: -(-getattr(config, name) * old // new) for name, (old, new) in words.items()})
+    capacities = {}
+    for memory in MEMORIES.values():
+        if memory.capacity:
+            old, new = (memory.geometry(c).bits * memory.unit(c) for c in (config, shape))
+            capacities[memory.capacity] = -(-getattr(config, memory.capacity) * old // new)
+    return replace(shape, **capacities)
 
 
 def _shapes(config: CoreConfig) -> Iterator[CoreConfig]:

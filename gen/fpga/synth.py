@@ -18,7 +18,7 @@ from gen.fpga.outreg import merge_output_registers
 from gen.fpga.registered import unregistered_cells
 from gen.tools import Job, ToolFailed, run
 from hw.config import CoreConfig
-from hw.memories import USED_BITS, memory_shapes
+from hw.memories import CORE_MEMORIES
 from hw.memory import banks
 
 __all__ = ["PARTS", "Cells", "Netlist", "Part", "check_mapping", "part", "synthesise"]
@@ -252,14 +252,15 @@ def check_mapping(netlist: Netlist, config: CoreConfig) -> list[str]:
     array = sum(1 for n, t in netlist.types.items() if t == "MULT18X18D" and netlist.module_of(n, 1) == "pe_array")
     if array != config.macs:
         wrong.append(f"the array has {config.macs} multipliers and {array} of them are DSP blocks")
-    for name, (words, lanes, granularity) in memory_shapes(config).items():
-        styles = {b.style for b in banks(words, lanes, USED_BITS.get(name, granularity), dense=config.dense)}
-        module = f"memory_{name}"
+    for memory in CORE_MEMORIES:
+        shape = memory.geometry(config)
+        styles = {b.style for b in banks(shape.words, shape.lanes, memory.stored(config), dense=config.dense)}
+        module = memory.instance
         inside = Counter(kind for cell, kind in netlist.types.items() if netlist.module_of(cell, 1) == module)
         if "block" in styles and not inside["DP16KD"]:
-            wrong.append(f"memory {name} is not in block RAM")
+            wrong.append(f"memory {memory.name} is not in block RAM")
         if "distributed" not in styles and inside["TRELLIS_DPR16X4"]:
-            wrong.append(f"memory {name} is partly in LUTs ({inside['TRELLIS_DPR16X4']} TRELLIS_DPR16X4)")
+            wrong.append(f"memory {memory.name} is partly in LUTs ({inside['TRELLIS_DPR16X4']} TRELLIS_DPR16X4)")
     for name in sorted(netlist.unregistered):
         wrong.append(f"{name} ({netlist.types[name]}) is used without its registers")
     return wrong

@@ -16,10 +16,10 @@ from gen.program.assembler import listing, pack
 from gen.program.tensors import STREAMS, Slice, Tag
 from hw.config import CoreConfig
 from hw.io.targets import load_crc, load_packet_bytes, packet_header
+from hw.memories import LOADABLE
 from hw.program import isa
 from hw.program.isa import Target
 from sim.golden import IntArray
-from sim.machine import memory_bytes
 
 __all__ = ["Image", "InputPort", "OutputPort"]
 
@@ -50,7 +50,7 @@ class InputPort:
         InputError
             If a field cannot hold its value.
         """
-        units = max(memory_bytes(config)[self.target.name] // 8, 1)
+        units = LOADABLE[self.target].geometry(config).word_units
         fields = {"target": self.target, "address": self.address * units, "words": self.words * units, "tokens": tokens}
         return pack(isa.InputRegion, fields, where="input region")
 
@@ -131,16 +131,15 @@ class Image:
         if x.min() < lo or x.max() > hi:
             raise InputError(f"{name}: values must lie in {lo}..{hi}, not {x.min()}..{x.max()}; quantise them first")
         blocks = -(-len(x) // c.rows)
-        word_bytes = memory_bytes(c)[port.target.name]
+        geometry = LOADABLE[port.target].geometry(c)
+        word_bytes = geometry.bytes
         columns = port.words * word_bytes // size // c.rows
         padded = np.zeros((blocks * c.rows, columns), np.int64)
         padded[: len(x), : port.features] = x
         order = padded.reshape(blocks, c.rows, columns).transpose(0, 2, 1)  # column-major within a row block
         data = np.ascontiguousarray(order).astype(np.uint8 if size == 1 else np.uint16)
         words = _stream_words(data.reshape(-1).view(np.uint8).reshape(-1, word_bytes))
-        header = packet_header(
-            port.target, address=port.address * max(word_bytes // 8, 1), count=len(words), is_input=True
-        )
+        header = packet_header(port.target, address=port.address * geometry.word_units, count=len(words), is_input=True)
         return np.concatenate([np.array([header], np.uint64), words])
 
     def decode_output(self, words: npt.ArrayLike, tokens: int) -> IntArray:
@@ -163,7 +162,7 @@ class Image:
 
     def input_words(self, tokens: int) -> int:
         """Stream words of one input, header included."""
-        per_word = max(memory_bytes(self.config)[self.input.target.name] // 8, 1)
+        per_word = LOADABLE[self.input.target].geometry(self.config).word_units
         return 1 + -(-tokens // self.config.rows) * self.input.words * per_word
 
     def load_packets(self) -> list[Words]:

@@ -12,17 +12,11 @@ from gen.errors import InputError
 from gen.program.assembler import fields_of
 from hw.array.pe_array import ACC_BITS
 from hw.config import CoreConfig
+from hw.memories import MEMORIES, TABLE_ENTRIES
 from hw.program import isa
-from sim.machine import memory_words
 from sim.qmodel import Activation, Attention, Linear, Norm, OperandInput, PatchInput, QuantModel, ResidualInput
 
 __all__ = ["Groups", "Layout", "Placed", "Pool", "ceil_div", "pack_arrays"]
-
-_CAPACITY = {
-    "W": "weight_words", "ACT": "act_words", "KV": "kv_words", "RES": "residual_words", "CHAN": "channel_words",
-    "NORM": "norm_words", "HEAD": "head_words", "TABLE": "tables", "PROG": "program_words",
-}  # fmt: skip
-"""Configuration field that sets each memory's size."""
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -126,7 +120,9 @@ class Layout:
 
     def __init__(self, model: QuantModel, config: CoreConfig):
         self.model, self.config = model, config
-        self.pools = {name: Pool(name, count) for name, count in memory_words(config).items()}
+        self.pools = {
+            name: Pool(name, memory.geometry(config).words) for name, memory in MEMORIES.items() if not memory.ring
+        }
         c = config
         unit = max(c.cols, c.depth)
         self.heads = Groups(model.heads, model.head_dim, ceil_div(model.head_dim, unit) * unit)
@@ -218,7 +214,7 @@ class Layout:
         """Number of the activation's table (0 where it needs none)."""
         pool = self.pools["TABLE"]
         if activation.kind == "table":
-            return pool.place(np.asarray(activation.table, np.uint8).ravel().tolist()) // 512
+            return pool.place(np.asarray(activation.table, np.uint8).ravel().tolist()) // TABLE_ENTRIES
         if activation.kind == "ibert":
             values = {name: [getattr(activation, name)] for name in ("b", "c", "mult", "shift")}
             return pool.place(pack_arrays(isa.GeluParameters, **values).tolist())
@@ -236,17 +232,17 @@ class Layout:
 
     def usage(self) -> dict[str, tuple[int, int]]:
         """Words needed and available of each memory whose size the configuration sets."""
-        return {name: (pool.size, pool.available) for name, pool in self.pools.items() if name in _CAPACITY}
+        return {name: (pool.size, pool.available) for name, pool in self.pools.items() if MEMORIES[name].capacity}
 
     def check_capacity(self) -> None:
         """Refuse what does not fit, naming every memory that is too small and the field that enlarges it."""
         short = []
         for name, (needed, available) in self.usage().items():
             if needed > available:
-                unit = 512 if name == "TABLE" and self.config.gelu == "table" else 1
+                memory, unit = MEMORIES[name], MEMORIES[name].unit(self.config)
+                things = "tables" if name == "TABLE" else "words"
                 short.append(
-                    f"{name} needs {ceil_div(needed, unit)} {'tables' if name == 'TABLE' else 'words'} "
-                    f"and has {available // unit} ({_CAPACITY[name]})"
+                    f"{name} needs {ceil_div(needed, unit)} {things} and has {available // unit} ({memory.capacity})"
                 )
         if short:
             raise InputError(

@@ -8,14 +8,12 @@ from amaranth.lib.wiring import In, Out
 from ..arith.multiplier import Multiplier, WideMultiplier
 from ..arith.requantise import Requantiser, saturate_signed, saturate_unsigned
 from ..config import CoreConfig
+from ..memories import MEMORIES
 from ..memory import READ_LATENCY, TensorMemory
 from ..pipeline import delay
 from ..program.isa import GeluParameters
 
-__all__ = ["ActivationUnit", "GeluLane", "TABLE_ENTRIES"]
-
-TABLE_ENTRIES = 512
-"""Bytes of one activation table: two banks of 256."""
+__all__ = ["ActivationUnit", "GeluLane"]
 
 
 class GeluLane(wiring.Component):
@@ -98,13 +96,15 @@ class ActivationUnit(wiring.Component):
     result : out
         The operand byte of each lane (two's complement where gelu = "ibert").
     w_en, w_addr, w_data : in
-        Load port: a table's byte (in the low bits), at table * 512 + bank * 256 + index; or an entry of parameters.
+        Load port: a table's byte (in the low bits), at table * TABLE_ENTRIES + bank * 256 + index; or an entry of
+        parameters.
     """
 
     def __init__(self, config: CoreConfig, *, init: list[int] | None = None):
         self.config, self.init = config, init
         self._is_table = config.gelu == "table"
-        self._depth = config.tables * (TABLE_ENTRIES if self._is_table else 1)
+        geometry = MEMORIES["TABLE"].geometry(config)
+        self._shape = {"depth": geometry.words, "lanes": geometry.lanes, "granularity": geometry.granularity}
         self.LATENCY = 1 + (READ_LATENCY if self._is_table else GeluLane.LATENCY)
         super().__init__(
             {
@@ -113,7 +113,7 @@ class ActivationUnit(wiring.Component):
                 "table": In(6),
                 "result": Out(data.ArrayLayout(unsigned(8), config.lanes)),
                 "w_en": In(1),
-                "w_addr": In(range(max(self._depth, 2))),
+                "w_addr": In(range(max(geometry.words, 2))),
                 "w_data": In(64),
             }
         )
@@ -128,7 +128,7 @@ class ActivationUnit(wiring.Component):
             column = lane // self.config.rows
             index, bank = Signal(8, name=f"index{lane}", reset_less=True), Signal(name=f"bank{lane}", reset_less=True)
             m.d.sync += [index.eq(saturate_unsigned(self.value[lane], 8)), bank.eq(self.bank[column])]
-            contents = TensorMemory(depth=self._depth, lanes=1, granularity=8, init=self.init)
+            contents = TensorMemory(**self._shape, init=self.init)
             m.submodules[f"lane{lane}"] = contents
             m.d.comb += [
                 contents.r_addr.eq((table << 9) | (bank << 8) | index),
@@ -141,7 +141,7 @@ class ActivationUnit(wiring.Component):
 
     def _polynomials(self) -> Module:
         m = Module()
-        m.submodules.parameters = parameters = TensorMemory(depth=self._depth, lanes=1, granularity=64, init=self.init)
+        m.submodules.parameters = parameters = TensorMemory(**self._shape, init=self.init)
         m.d.comb += [
             parameters.r_addr.eq(self.table),
             parameters.w_en.eq(self.w_en),

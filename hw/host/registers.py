@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ..config import CoreConfig
 from ..core import BUSY_BITS, ERRORS
+from ..memories import MEMORIES, Memory
 
 __all__ = [
     "ID", "MAP_REVISION", "QUEUE_WORDS", "REGISTERS", "STREAM_BASE", "STREAM_REGISTERS", "VERSION", "Access", "Field",
@@ -22,7 +23,7 @@ ID = 0x52544C46
 VERSION = (0, 1, 0)
 """Version of rtlformer that the VERSION register tells."""
 
-MAP_REVISION = 2
+MAP_REVISION = 3
 """Goes up with every change of this map that old software would not survive."""
 
 STREAM_BASE = 0x200
@@ -32,7 +33,7 @@ QUEUE_WORDS = 32
 """Words of each queue behind :data:`STREAM_REGISTERS`."""
 
 _NUMBERS = ("rows", "cols", "depth", "slots", "max_tokens", "max_hidden", "tables")
-_WORDS = tuple(f"{m}_words" for m in ("weight", "act", "kv", "residual", "channel", "norm", "head", "program"))
+_WORDS = {m.capacity: m for m in MEMORIES.values() if m.capacity and m.capacity not in _NUMBERS}
 _EXP = ("base2", "ibert")
 _GELU = ("table", "ibert")
 
@@ -111,8 +112,8 @@ def _whole(name: str, doc: str, *, access: str = Access.RO, reset: int | str = 0
     return name, doc, (Field(name="value", lsb=0, width=32, access=access, reset=reset),)
 
 
-def _capacity(memory: str, doc: str) -> tuple[str, str, tuple[Field, ...]]:
-    return _whole(memory.upper(), doc, reset=memory)
+def _capacity(field_name: str, memory: Memory) -> tuple[str, str, tuple[Field, ...]]:
+    return _whole(field_name.upper(), f"Capacity of {memory.name}, in words of {memory.word}.", reset=field_name)
 
 
 def _place(base: int, declarations: list[tuple[str, str, tuple[Field, ...]]]) -> tuple[Register, ...]:
@@ -151,14 +152,6 @@ REGISTERS: tuple[Register, ...] = _place(0, [
         Field(name="tables", lsb=16, width=8, reset="tables", doc="activation tables"),
         Field(name="dense", lsb=24, width=1, reset="dense", doc="memories in the fewest block RAMs"),
     )),
-    _capacity("weight_words", "Capacity of W, in words of cols * depth bytes."),
-    _capacity("act_words", "Capacity of ACT, in words of rows * depth bytes."),
-    _capacity("kv_words", "Capacity of KV, in words of cols * depth bytes."),
-    _capacity("residual_words", "Capacity of RES, in words of lanes int16."),
-    _capacity("channel_words", "Capacity of CHAN, in words of 64 bits a drained column."),
-    _capacity("norm_words", "Capacity of NORM, in words of 64 bits a drained column."),
-    _capacity("head_words", "Capacity of HEAD, in words of 64 bits."),
-    _capacity("program_words", "Capacity of PROG, in words of 64 bits."),
     ("CONTROL", "What the host tells the core. Reset comes before anything else that the same write asks for.", (
         Field(name="start", lsb=0, width=1, access=Access.PULSE, doc="request one pass: the same as PASSES = 1"),
         Field(name="reset", lsb=1, width=1, access=Access.PULSE,
@@ -205,6 +198,7 @@ REGISTERS: tuple[Register, ...] = _place(0, [
            "set to 0. At power-up that of the packets that load the built-in model (load_crc in its manifest.json), or "
            "0; no reset changes it. A model is what MODEL_HASH says only if LOAD_CRC is its own.",
            access=Access.ZERO, reset="load_crc"),
+    *(_capacity(name, memory) for name, memory in _WORDS.items()),  # last: one more moves no other register
 ])  # fmt: skip
 """Every register of a hosted core, in order of its offset and without gaps."""
 

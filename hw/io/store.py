@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: SHL-2.1
-"""Store engine: sends row blocks of the residual memory to the output stream."""
+"""Store engine: sends row blocks of RES to the output stream."""
 
 from amaranth.hdl import Cat, Module, Signal, unsigned
 from amaranth.lib import data, fifo, stream, wiring

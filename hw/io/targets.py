@@ -1,34 +1,19 @@
 # SPDX-License-Identifier: SHL-2.1
-"""What can be loaded: size of every load target, and the stream words that fill it."""
+"""The packets that load memories."""
 
 from collections.abc import Mapping, Sequence
 from zlib import crc32
 
 from ..config import CoreConfig
+from ..memories import LOADABLE
 from ..program.isa import PacketHeader, Target
 
-__all__ = ["load_crc", "load_packet_bytes", "packet_header", "stream_units", "target_sizes"]
-
-
-def target_sizes(config: CoreConfig) -> dict[Target, tuple[int, int]]:
-    """``(words, bytes of a word)`` of every load target."""
-    table = (config.tables * 512, 1) if config.gelu == "table" else (config.tables, 8)
-    return {
-        Target.W: (config.weight_words, config.cols * config.depth),
-        Target.ACT: (config.act_words, config.rows * config.depth),
-        Target.RES: (config.residual_words, config.lanes * 2),
-        Target.CHAN: (config.channel_words, config.drain_columns * 8),
-        Target.NORM: (config.norm_words, config.drain_columns * 8),
-        Target.HEAD: (config.head_words, 8),
-        Target.TABLE: table,
-        Target.PROG: (config.program_words, 8),
-        Target.REGION: (1, 8),
-    }
+__all__ = ["load_crc", "load_packet_bytes", "packet_header", "stream_units"]
 
 
 def stream_units(config: CoreConfig) -> dict[Target, int]:
     """Stream words that each target holds: what the addresses and counts of load packets are in."""
-    return {target: words * max(size // 8, 1) for target, (words, size) in target_sizes(config).items()}
+    return {target: memory.geometry(config).units for target, memory in LOADABLE.items()}
 
 
 def packet_header(target: Target, *, count: int, address: int = 0, is_input: bool = False) -> int:
@@ -52,10 +37,10 @@ def load_packet_bytes(config: CoreConfig, images: Mapping[Target, Sequence[int]]
     A word narrower than a stream word has one to itself. Targets go in order of their numbers: REGION, without which
     the core takes no input, comes last.
     """
-    sizes, packets = target_sizes(config), []
+    packets = []
     for target, words in sorted(images.items(), key=lambda item: item[0].value):
         if words:
-            size = sizes[target][1]
+            size = LOADABLE[target].geometry(config).bytes
             padding = bytes(max(8 - size, 0))
             data = b"".join(int(word).to_bytes(size, "little") + padding for word in words)
             packets.append(packet_header(target, count=len(data) // 8).to_bytes(8, "little") + data)

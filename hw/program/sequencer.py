@@ -85,7 +85,7 @@ class Sequencer(wiring.Component):
             {
                 "run": In(1),
                 "lengths": In(Lengths),
-                "prog_addr": Out(range(config.program_words)),
+                "prog_addr": Out(range(config.prog_words)),
                 "prog_data": In(WORD_BITS),
                 "array": Out(stream.Signature(ArrayCommand)),
                 "softmax": Out(stream.Signature(SoftmaxCommand)),
@@ -97,7 +97,7 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.fetch = fetch = Fetcher(words=self.config.program_words)
+        m.submodules.fetch = fetch = Fetcher(words=self.config.prog_words)
         m.d.comb += [self.prog_addr.eq(fetch.prog_addr), fetch.prog_data.eq(self.prog_data)]
 
         # --- decode: which word of which instruction, and may it go on?
@@ -151,7 +151,7 @@ class Sequencer(wiring.Component):
         outer_last, inner_last = Signal(INDEX_BITS), Signal(INDEX_BITS)
         outer_before, inner_before = Signal(INDEX_BITS), Signal(INDEX_BITS)  # the last
         tail = Signal(3)
-        loop_next = Signal(range(self.config.program_words + 1))
+        loop_next = Signal(range(self.config.prog_words + 1))
         current = history[0]
         following = Signal(Iteration)
         at_inner_end, at_end, follows_last = Signal(), Signal(), Signal()

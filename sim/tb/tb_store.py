@@ -10,11 +10,11 @@ from hw.program.isa import ADDRESS_BITS, SEMAPHORES, StoreCommand
 from sim.tb import parameters, start, tick
 from sim.tb.streams import StreamSink, StreamSource
 
-PRIME = 251  # distinct words of the residual memory
+PRIME = 251  # distinct words of RES
 
 
 class Bench:
-    """The residual memory, refusing reads at times, and a record of what the engine says."""
+    """RES, refusing reads at times, and a record of what the engine says."""
 
     def __init__(self, dut, *, refuse: float):
         self.dut, self.refuse = dut, refuse
