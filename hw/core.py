@@ -145,7 +145,7 @@ class TransformerCore(wiring.Component):
         # --- array: feeder, operands, PEs, drain
         m.submodules.feeder = feeder = Feeder(config)
         m.submodules.pe_array = pe_array = PEArray(config)
-        m.submodules.drain = drain = Drain(config, array_latency=pe_array.latency, tables=self.images.get(Target.TABLE))
+        m.submodules.drain = drain = Drain(config, tables=self.images.get(Target.TABLE))
         wiring.connect(m, gates["array"].o, feeder.command)
         in_flight = Signal(4)  # ARRAY commands past the gate whose last result is still to be written
         m.d.sync += in_flight.eq(in_flight + gates["array"].passed - drain.done)

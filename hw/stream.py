@@ -11,8 +11,8 @@ __all__ = ["StreamBuffer"]
 class StreamBuffer(wiring.Component):
     """A two-entry buffer ("skid buffer") that cuts every combinational path between the two sides of a stream.
 
-    ``o.valid``, ``o.payload`` and ``i.ready`` all come straight from registers. Latency one cycle; full throughput: a
-    word a cycle passes for as long as the output is taken.
+    ``o.valid``, ``o.payload`` and ``i.ready`` all come straight from registers. A word comes out ``LATENCY`` cycles
+    after it went in; full throughput: a word per cycle passes for as long as the output is taken.
 
     Parameters
     ----------
@@ -25,6 +25,8 @@ class StreamBuffer(wiring.Component):
     o : stream out
         The same payloads in the same order.
     """
+
+    LATENCY = 1
 
     def __init__(self, shape):
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})

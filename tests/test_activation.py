@@ -34,7 +34,7 @@ def test_equals_golden(shape, gelu):
         tables=config.tables,
         gelu=gelu,
         init=init,
-        latency=design.LATENCY,
+        latency=ActivationUnit.latency(config),
     )
 
 

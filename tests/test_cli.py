@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from gen.cli.app import COMMANDS, run
-from gen.cycles.engines import Operation
+from gen.cycles.run import Operation
 from gen.emit.manifest import open_design
 from gen.model.modelfile import load_model, save_model
 from gen.model.randommodel import random_model, random_rows

@@ -5,11 +5,11 @@ import pytest
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from hw.array.drain import Drain
 from hw.array.feeder import Feeder, FeedTag
 from hw.array.pe_array import PEArray
+from hw.array.rowmax import RowMaximum
 from hw.config import CoreConfig
 from hw.memory import READ_LATENCY
 from hw.program.isa import ADDRESS_BITS, PENDING_MAX, SEMAPHORES, ArrayCommand
@@ -25,7 +25,7 @@ class Datapath(wiring.Component):
     def __init__(self, config: CoreConfig):
         self.config = config
         self.feeder, self.array = Feeder(config), PEArray(config)
-        self.drain = Drain(config, array_latency=self.array.latency)
+        self.drain = Drain(config)
         drain_ports = {name: port for name, port in self.drain.signature.members.items() if name not in _OWN}
         self.drain_ports = list(drain_ports)
         super().__init__(
@@ -113,8 +113,8 @@ def test_datapath(rows, cols, depth, columns, gelu):
     config = CoreConfig(**shape, gelu=gelu, tables=2, max_tokens=40)
     datapath = Datapath(config)
     latencies = {
-        "write_latency": datapath.drain.write_latency,
-        "score_latency": datapath.drain.score_latency,
-        "maximum_latency": 4 + ceil_log2(columns),  # from the last score's strobe
+        "write_latency": Drain.write_latency(config),
+        "score_latency": Drain.score_latency(config),
+        "maximum_latency": RowMaximum.latency(config),  # from the last score's strobe
     }
     run_cocotb(datapath, "sim.tb.tb_drain", **shape, gelu=gelu, tables=2, max_tokens=40, slots=4, **latencies)

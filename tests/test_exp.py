@@ -28,7 +28,7 @@ def test_score_index(bits):
 @pytest.mark.parametrize("kernel", EXP_KERNELS)
 def test_lane(kernel):
     design = ExpLane(kernel=kernel)
-    run_cocotb(design, BENCH, testcase="exponential_of_scores", kernel=kernel, latency=design.latency)
+    run_cocotb(design, BENCH, testcase="exponential_of_scores", kernel=kernel, latency=ExpLane.latency(kernel=kernel))
 
 
 def test_hardware_constants_are_those_of_golden():

@@ -11,4 +11,4 @@ from sim.runner import run_cocotb
 @pytest.mark.parametrize(("rows", "cols", "depth"), [(2, 2, 4), (4, 4, 8), (1, 16, 8), (2, 4, 16)])
 def test_equals_golden(rows, cols, depth):
     array = PEArray(CoreConfig(rows=rows, cols=cols, depth=depth))
-    run_cocotb(array, "sim.tb.tb_pe_array", rows=rows, cols=cols, depth=depth, latency=array.latency)
+    run_cocotb(array, "sim.tb.tb_pe_array", rows=rows, cols=cols, depth=depth, latency=PEArray.latency(array.config))

@@ -1,195 +1,144 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LayerNorm and STORE in the cycle model, and the memory ports that they share with the drain, cycle by cycle."""
+"""LayerNorm in the cycle model: :class:`hw.norm.layernorm.NormEngine`, cycle by cycle, as it shares memory ports."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from hw.config import CoreConfig
-from hw.memory import SHARED_READ_LATENCY
-from hw.norm.layernorm import QUEUE_DEPTH
-from hw.program.isa import Opcode
+from gen.cycles.run import Run
+from hw.norm.layernorm import Gather
 from sim.sequence import Command
 
-if TYPE_CHECKING:
-    from gen.cycles.engines import Latencies, Simulation
-
-__all__ = ["Ports"]
-
-_QUEUE = QUEUE_DEPTH - 2  # results that LayerNorm may have under way: what has left counts two cycles more
-_STORE_BEATS = 8  # beats that STORE buffers
-_STORE_LATENCY = SHARED_READ_LATENCY + 2  # from a RES address to the stream
+__all__ = ["NormTiming"]
 
 
-class Ports:
-    """Ports of RES and ACT: the drain's claims come first, then LayerNorm's, then STORE's."""
+@dataclass(slots=True)
+class _Gathering:
+    """The first half's command."""
 
-    def __init__(self, simulation: Simulation, latencies: Latencies, config: CoreConfig):
-        self._claims = {name: bytearray() for name in ("res_read", "res_write", "act_write")}
-        self._beats = config.tile_beats
-        self.norm = NormTiming(simulation, latencies)
-        self.store = StoreTiming(simulation, max(config.lanes // 4, 1))
+    command: Command
+    start: int
+    left: int
+    state: Gather = Gather.COMPARE
+    ready_at: int = 0  # while READY
 
-    def claim(self, port: str, start: int, spacing: int, tiles: int) -> None:
-        """The drain takes ``port`` for the beats of ``tiles`` tiles, ``spacing`` cycles apart, from ``start`` on."""
-        claims, end = self._claims[port], start + spacing * tiles
-        if len(claims) < end:
-            claims.extend(bytes(2 * end - len(claims)))
-        claims[start:end] = (b"\1" * self._beats + bytes(spacing - self._beats)) * tiles
 
-    def _taken(self, port: str, cycle: int) -> bool:
-        claims = self._claims[port]
-        return cycle < len(claims) and claims[cycle] != 0
+@dataclass(slots=True)
+class _Emitting:
+    """The second half's command."""
 
-    @property
-    def active(self) -> bool:
-        """Whether cycles must be stepped through."""
-        return self.norm.active or self.store.active
+    command: Command
+    start: int
+    ready_at: int
+    left: int
+    reading: bool = False
 
-    def step(self, cycle: int) -> None:
-        """One cycle of LayerNorm and STORE."""
-        free = not self._taken("res_read", cycle)
-        if self.norm.active:
-            wide = self.norm.writes_wide
-            write = not self._taken("res_write" if wide else "act_write", cycle)
-            free = not self.norm.step(cycle, free, write) and free
-        if self.store.active:
-            self.store.step(cycle, free)
+
+@dataclass(slots=True)
+class _Result:
+    """A beat on its way to a memory."""
+
+    earliest: int
+    wide: bool
+    last: bool
 
 
 class NormTiming:
-    """:class:`hw.norm.layernorm.NormEngine`: the next command's sums gather under this one's statistics and output."""
+    """The next command's sums gather under this one's statistics and output."""
 
-    def __init__(self, simulation: Simulation, latencies: Latencies):
-        self._simulation, self._latencies = simulation, latencies
-        self._offered: tuple[Command, int] | None = None
-        self._gather, self._gather_left, self._gather_at = "idle", 0, 0
-        self._coming: Command | None = None
-        self._coming_start = 0
-        self._emit, self._emit_left, self._statistics_at = "idle", 0, 0
-        self._current: Command | None = None
-        self._current_start = 0
-        self._last_emit = -100
-        self._results: deque[tuple[int, bool, bool]] = deque()  # earliest write cycle, 16-bit form, last of its command
-        self._writing: Command | None = None
-        self._writing_start = 0
-        self._idle_cycles = 0
+    def __init__(self, run: Run):
+        self._run, self._late = run, run.latencies
+        self._offered: tuple[Command, int, Callable[[], None]] | None = None
+        self._gathering: _Gathering | None = None
+        self._emitting: _Emitting | None = None
+        self._results: deque[_Result] = deque()
+        self._writing: tuple[Command, int] | None = None  # and when it began
+        self._last_read = -self._late.norm_gap  # of an output pass
 
     @property
     def active(self) -> bool:
         """Whether a command is anywhere in the engine."""
-        return self._offered is not None or self._gather != "idle" or self._emit != "idle" or self._writing is not None
+        places = (self._offered, self._gathering, self._emitting, self._writing)
+        return any(place is not None for place in places)
 
     @property
     def writes_wide(self) -> bool:
         """Whether the next result goes to RES."""
-        return bool(self._results) and self._results[0][1]
+        return bool(self._results) and self._results[0].wide
 
-    def offer(self, command: Command, cycle: int) -> None:
-        """The gate's output holds ``command`` from ``cycle`` on."""
-        self._offered = command, cycle
+    def offer(self, command: Command, cycle: int, taken: Callable[[], None]) -> None:
+        """See :class:`gen.cycles.run.Engine`."""
+        self._offered = command, cycle, taken
 
     def step(self, cycle: int, read_free: bool, write_free: bool) -> bool:
         """One cycle; returns whether the read port is asked for."""
-        late = self._latencies
-        gather, emit = self._gather, self._emit
-        wants_emit = emit == "read" and len(self._results) < _QUEUE
-        wants_gather = gather == "read"
-
-        # Results leave.
-        if self._results and write_free and self._results[0][0] <= cycle:
-            _, _, last = self._results.popleft()
-            if last:
-                command = self._writing
-                self._simulation.signal(command.signal, cycle + 1)
-                self._simulation.log(
-                    "norm", command, self._writing_start, cycle, command.beats * (1 + command.out8 + command.out16)
-                )
-                self._writing = None
-                finished = True
-            else:
-                finished = False
+        gathering, emitting = self._gathering, self._emitting
+        reads = emitting is not None and emitting.reading
+        gathers = gathering is not None and gathering.state == Gather.READ
+        wants = reads and len(self._results) < self._late.norm_results
+        finished = write_free and self._write(cycle)
+        if emitting is not None and reads:
+            if wants and read_free:
+                self._emit(emitting, cycle)
+        elif emitting is not None and cycle >= emitting.ready_at and self._writing is None and not finished:
+            emitting.reading, self._writing = True, (emitting.command, emitting.start)
+        if gathering is None:
+            self._accept(cycle)
         else:
-            finished = False
+            read = gathers and read_free and not wants
+            self._gather(gathering, cycle, read=read, emitting=emitting, reads=reads)
+        return wants or gathers
 
-        # Second half.
-        if wants_emit and read_free:
-            self._emit_left -= 1
-            wide = self._current.out16 and self._emit_left < self._current.beats
-            last = self._emit_left == 0
-            self._results.append((cycle + late.norm_written, bool(wide), last))
-            self._last_emit = cycle
-            if last:
-                self._emit = "idle"
-        elif emit == "statistics" and cycle >= self._statistics_at and self._writing is None and not finished:
-            self._emit, self._writing, self._writing_start = "read", self._current, self._current_start
-            self._emit_left = self._current.beats * (self._current.out8 + self._current.out16)
+    def _write(self, cycle: int) -> bool:
+        """A result leaves, if there is one; returns whether it was its command's last."""
+        if not self._results or self._results[0].earliest > cycle or self._writing is None:
+            return False
+        if not self._results.popleft().last:
+            return False
+        command, start = self._writing
+        self._writing = None
+        self._run.signal(command.signal, cycle + self._late.norm_signal)
+        self._run.log("norm", command, start, cycle, command.beats * (1 + command.out8 + command.out16))
+        return True
 
-        # First half.
-        if gather == "read":
-            if read_free and not wants_emit:
-                self._gather_left -= 1
-                if self._gather_left == 0:
-                    self._gather, self._gather_at = "ready", cycle + late.norm_summed + 1
-        elif gather == "compare":
-            self._gather = "check"
-        elif gather == "check":
-            # Results of an earlier command to these rows must be out, unless they are flowing.
-            source = emit != "idle" and self._current.out16 and self._current.res == self._coming.src
-            writing = self._writing
-            earlier = writing is not None and writing.out16 and writing.res == self._coming.src and emit != "read"
-            if not source and not earlier:
-                self._gather = "read"
-        elif gather == "ready":
-            if cycle >= self._gather_at and emit == "idle" and cycle - self._last_emit >= late.norm_gap:
-                self._current, self._current_start = self._coming, self._coming_start
-                self._emit, self._statistics_at = "statistics", cycle + late.norm_statistics
-                self._gather = "idle"
-        elif self._offered is not None and self._offered[1] <= cycle:
-            self._coming, self._coming_start = self._offered[0], cycle
+    def _emit(self, emitting: _Emitting, cycle: int) -> None:
+        """A read of the output pass."""
+        emitting.left -= 1
+        wide = bool(emitting.command.out16 and emitting.left < emitting.command.beats)
+        self._results.append(_Result(cycle + self._late.norm_written, wide, emitting.left == 0))
+        self._last_read = cycle
+        if emitting.left == 0:
+            self._emitting = None
+
+    def _accept(self, cycle: int) -> None:
+        """Take the command that is offered, if there is one."""
+        if self._offered is not None and self._offered[1] <= cycle:
+            command, _, taken = self._offered
+            self._gathering = _Gathering(command, cycle, command.beats)
             self._offered = None
-            self._gather, self._gather_left = "compare", self._coming.beats
-            self._simulation.gate(Opcode.NORM).taken()
-        return wants_emit or wants_gather
+            taken()
 
-
-class StoreTiming:
-    """:class:`hw.io.store.StoreEngine`, its stream taken at once."""
-
-    def __init__(self, simulation: Simulation, words: int):
-        self._simulation, self._words = simulation, words
-        self._offered: tuple[Command, int] | None = None
-        self._command: Command | None = None
-        self._start = self._left = 0
-        self._leaving: deque[int] = deque()  # cycle in which each buffered beat is gone
-        self._free_at = 0
-
-    @property
-    def active(self) -> bool:
-        """Whether a command is in the engine."""
-        return self._offered is not None or self._command is not None
-
-    def offer(self, command: Command, cycle: int) -> None:
-        """The gate's output holds ``command`` from ``cycle`` on."""
-        self._offered = command, cycle
-
-    def step(self, cycle: int, read_free: bool) -> None:
-        """One cycle."""
-        while self._leaving and self._leaving[0] < cycle:
-            self._leaving.popleft()
-        if self._command is not None:
-            if read_free and len(self._leaving) < _STORE_BEATS:
-                self._left -= 1
-                self._free_at = max(cycle + _STORE_LATENCY, self._free_at) + self._words
-                self._leaving.append(self._free_at - 1)
-                if self._left == 0:
-                    command, self._command = self._command, None
-                    self._simulation.signal(command.signal, cycle)
-                    self._simulation.log("store", command, self._start, self._free_at - 1, command.beats)
-                    if command.last:
-                        self._simulation.frames.append(self._free_at - 1)
-        elif self._offered is not None and self._offered[1] <= cycle:
-            self._command, self._start = self._offered[0], cycle
-            self._offered, self._left = None, self._command.beats
-            self._simulation.gate(Opcode.STORE).taken()
+    def _gather(
+        self, gathering: _Gathering, cycle: int, *, read: bool, emitting: _Emitting | None, reads: bool
+    ) -> None:
+        """The first half's next cycle; ``emitting`` and ``reads``: the second half's state as this cycle began."""
+        late = self._late
+        if gathering.state == Gather.COMPARE:
+            gathering.state = Gather.CHECK
+        elif gathering.state == Gather.CHECK:
+            # Results of an earlier command to these rows must be out, unless they are flowing.
+            earlier = self._writing[0] if self._writing is not None and not reads else None
+            writers = (emitting.command if emitting is not None else None, earlier)
+            if not any(w is not None and w.out16 and w.res == gathering.command.src for w in writers):
+                gathering.state = Gather.READ
+        elif gathering.state == Gather.READ:
+            gathering.left -= read
+            if gathering.left == 0:
+                gathering.state, gathering.ready_at = Gather.READY, cycle + late.norm_hand_over
+        elif cycle >= gathering.ready_at and emitting is None and cycle - self._last_read >= late.norm_gap:
+            command = gathering.command
+            left = command.beats * (command.out8 + command.out16)
+            self._emitting = _Emitting(command, gathering.start, cycle + late.norm_statistics, left)
+            self._gathering = None

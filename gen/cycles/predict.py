@@ -3,7 +3,7 @@
 
 Event-driven at the granularity of commands: sequencer with its queues, gates and semaphores, feeder, drain, softmax and
 loader; only LayerNorm and STORE go cycle by cycle while they are active, since they share memory ports. Latencies come
-from the hardware's own constants (:class:`Latencies`).
+from the hardware's own constants (:mod:`gen.cycles.latencies`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from gen.cycles.engines import Latencies, Operation, Simulation
+from gen.cycles.latencies import Latencies
+from gen.cycles.run import Operation
+from gen.cycles.simulation import Simulation
 from hw.config import CoreConfig
 from sim.qmodel import Attention, PatchInput, QuantModel
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gen.cycles.engines import Latencies, Simulation
+from gen.cycles.latencies import Latencies
+from gen.cycles.simulation import Simulation
 from gen.errors import InputError
 from gen.program.assembler import Array, Instruction, Operand, assemble
 from gen.program.attention import AttentionSchedule

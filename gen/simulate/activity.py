@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gen.cycles.engines import Operation
+from gen.cycles.run import Operation
 from gen.jsontext import json_text
 from hw.core import BUSY_BITS
 

@@ -31,7 +31,6 @@ class Normalise(wiring.Component):
     value : out, unsigned(width)
     count : out
         Leading groups of ``x`` that are zero.
-    latency : int
 
     Raises
     ------
@@ -43,22 +42,21 @@ class Normalise(wiring.Component):
         if group < 1 or width % group or width < 2 * group:
             raise ValueError(f"Normalise width must be a multiple of group ({group}), at least twice it, not {width!r}")
         self.width, self.group = width, group
-        self.latency = self.latency_of(width=width, group=group)
-        super().__init__({"x": In(width), "value": Out(width), "count": Out(self.latency)})
+        super().__init__({"x": In(width), "value": Out(width), "count": Out(self.latency(width=width, group=group))})
 
     @staticmethod
-    def latency_of(*, width: int, group: int = 1) -> int:
-        """``latency`` of an instance with these parameters."""
+    def latency(*, width: int, group: int = 1) -> int:
+        """Cycles from ``x`` to the results, and bits of ``count``."""
         return (width // group - 1).bit_length()
 
     def elaborate(self, platform):
         m = Module()
-        value, count = self.x, Const(0, 0)
-        for step in reversed(range(self.latency)):
+        value, count, steps = self.x, Const(0, 0), len(self.count)
+        for step in reversed(range(steps)):
             bits = self.group << step
             clear = ~value[self.width - bits :].any()
             shifted = Signal(self.width, name=f"value{step}", reset_less=True)
-            counted = Signal(self.latency - step, name=f"count{step}", reset_less=True)
+            counted = Signal(steps - step, name=f"count{step}", reset_less=True)
             m.d.sync += [shifted.eq(Mux(clear, value << bits, value)), counted.eq(Cat(clear, count))]
             value, count = shifted, counted
         m.d.comb += [self.value.eq(value), self.count.eq(count)]
@@ -126,7 +124,6 @@ class RowScale(wiring.Component):
         Of the P.V product without the division. ``out_shift + n - 1`` must be at most 63.
     valid_o, mult, shift : out, 1, unsigned(16), unsigned(6)
         The same row's, ``latency`` cycles later.
-    latency : int
 
     Raises
     ------
@@ -138,7 +135,6 @@ class RowScale(wiring.Component):
         if not 1 <= total_bits <= 32:
             raise ValueError(f"RowScale total_bits must lie in 1..32, not {total_bits!r}")
         self.total_bits = total_bits
-        self.latency = self.latency_of(total_bits=total_bits)
         super().__init__(
             {
                 "valid_i": In(1),
@@ -152,29 +148,29 @@ class RowScale(wiring.Component):
         )
 
     @staticmethod
-    def latency_of(*, total_bits: int) -> int:
-        """``latency`` of an instance with this parameter."""
-        return Normalise.latency_of(width=max(total_bits, 16)) + Reciprocal.LATENCY + Multiplier.LATENCY + 1
+    def latency(*, total_bits: int) -> int:
+        """Cycles from a row's total to its constants."""
+        return Normalise.latency(width=max(total_bits, 16)) + Reciprocal.LATENCY + Multiplier.LATENCY + 1
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.normalise = normalise = Normalise(width=max(self.total_bits, 16))
         m.submodules.reciprocal = reciprocal = Reciprocal()
         m.submodules.product = product = Multiplier(a=16, b=16)
-        rest = self.latency - normalise.latency
+        latency, shifting = self.latency(total_bits=self.total_bits), normalise.latency(width=normalise.width)
         m.d.comb += [
             normalise.x.eq(self.total),
             reciprocal.x.eq(normalise.value[-16:]),
             product.a.eq(reciprocal.r),
-            product.b.eq(delay(m, self.out_mult, normalise.latency + Reciprocal.LATENCY, name="out_mult")),
-            self.valid_o.eq(delay(m, self.valid_i, self.latency, name="valid", reset=True)),
+            product.b.eq(delay(m, self.out_mult, shifting + Reciprocal.LATENCY, name="out_mult")),
+            self.valid_o.eq(delay(m, self.valid_i, latency, name="valid", reset=True)),
         ]
         mult = Signal(16, reset_less=True)
         shift = Signal(6, reset_less=True)
-        out_shift = delay(m, self.out_shift, normalise.latency, name="out_shift")
+        out_shift = delay(m, self.out_shift, shifting, name="out_shift")
         m.d.sync += [
             mult.eq((product.p[15:] + 1) >> 1),
             shift.eq(out_shift + (normalise.width - 1) - normalise.count),
         ]
-        m.d.comb += [self.mult.eq(mult), self.shift.eq(delay(m, shift, rest - 1, name="shift"))]
+        m.d.comb += [self.mult.eq(mult), self.shift.eq(delay(m, shift, latency - shifting - 1, name="shift"))]
         return m

@@ -72,7 +72,7 @@ class GeluLane(wiring.Component):
 
 
 class ActivationUnit(wiring.Component):
-    """The activation of every lane of a beat, one beat a cycle, ``LATENCY`` cycles later.
+    """The activation of every lane of a beat, one beat a cycle, ``latency`` cycles later.
 
     ``config.gelu`` "table": ``value`` clamped to uint8 is looked up in the bank ``bank`` of table ``table``
     (``golden.activation_table``); every lane has a copy of the tables. "ibert": ``value`` clamped to int8 goes through
@@ -86,7 +86,6 @@ class ActivationUnit(wiring.Component):
 
     Attributes
     ----------
-    LATENCY : int
     value : in
         signed(17) of each lane, column p and row r at p * rows + r.
     bank : in
@@ -105,7 +104,6 @@ class ActivationUnit(wiring.Component):
         self._is_table = config.gelu == "table"
         geometry = MEMORIES["TABLE"].geometry(config)
         self._shape = {"depth": geometry.words, "lanes": geometry.lanes, "granularity": geometry.granularity}
-        self.LATENCY = 1 + (READ_LATENCY if self._is_table else GeluLane.LATENCY)
         super().__init__(
             {
                 "value": In(data.ArrayLayout(signed(17), config.lanes)),
@@ -117,6 +115,11 @@ class ActivationUnit(wiring.Component):
                 "w_data": In(64),
             }
         )
+
+    @staticmethod
+    def latency(config: CoreConfig) -> int:
+        """Cycles from a beat to its results."""
+        return 1 + (READ_LATENCY if config.gelu == "table" else GeluLane.LATENCY)
 
     def elaborate(self, platform):
         return self._tables() if self._is_table else self._polynomials()

@@ -21,7 +21,7 @@ from ..program.isa import (
 )
 from .activation import ActivationUnit
 from .feeder import FeedTag
-from .pe_array import ACC_BITS
+from .pe_array import ACC_BITS, PEArray
 from .rowmax import SCORE_BITS, RowMaximum
 
 __all__ = ["BeatControl", "Drain", "WriteStrobes", "DRAIN_QUEUE"]
@@ -63,9 +63,6 @@ class Drain(wiring.Component):
     bias, requantisation with the channel's constants (or, for P.V, with the row's deferred softmax division),
     then int8 / uint8 / activation / int16 with residual. Raw scores leave early, beside their running row maximum.
 
-    Latency, in cycles from the feeder's address of a tile's last words to the write strobe of the tile's beat 0:
-    ``write_latency``; for scores ``score_latency``.
-
     Ports
     -----
     tag : from the feeder, in the cycle of its addresses
@@ -80,15 +77,12 @@ class Drain(wiring.Component):
     signal : semaphores signalled in this cycle; done : a command's last beat has been written
     """
 
-    def __init__(self, config: CoreConfig, *, array_latency: int, tables: list[int] | None = None):
+    RESIDUAL = Requantiser.LATENCY - SHARED_READ_LATENCY
+    """Cycles from a beat's standing before the requantisers to its residual's address."""
+
+    def __init__(self, config: CoreConfig, *, tables: list[int] | None = None):
         self.config = config
         self.activation = ActivationUnit(config, init=tables)
-        # Cycles after the feeder's address, and after beat 0 stands before the requantisers.
-        self.beat_latency = READ_LATENCY + 1 + array_latency + 1
-        value = Requantiser.LATENCY
-        self.final = value + max(2, self.activation.LATENCY) + 1
-        self.write_latency = self.beat_latency + self.final
-        self.score_latency = self.beat_latency + 1
         lanes, columns = config.lanes, config.drain_columns
         beat_bits = ceil_log2(config.key_words * config.word_beats)
         self.score_address = beat_bits + ceil_log2(config.slots)
@@ -127,15 +121,41 @@ class Drain(wiring.Component):
             }
         )
 
+    @staticmethod
+    def beat_latency(config: CoreConfig) -> int:
+        """Cycles from the feeder's address of a tile's last words to the tile's beat 0 before the requantisers."""
+        return READ_LATENCY + 1 + PEArray.latency(config) + 1
+
+    @staticmethod
+    def result_latency(config: CoreConfig) -> int:
+        """Cycles from a beat's standing before the requantisers to its write strobe."""
+        return Requantiser.LATENCY + max(2, ActivationUnit.latency(config)) + 1
+
+    @staticmethod
+    def write_latency(config: CoreConfig) -> int:
+        """Cycles from the feeder's address of a tile's last words to the write strobe of the tile's beat 0."""
+        return Drain.beat_latency(config) + Drain.result_latency(config)
+
+    @staticmethod
+    def score_latency(config: CoreConfig) -> int:
+        """The same of raw scores."""
+        return Drain.beat_latency(config) + 1
+
+    @staticmethod
+    def score_signal_latency(config: CoreConfig) -> int:
+        """Cycles from the last beat of scores before the requantisers to their signal."""
+        return RowMaximum.latency(config) + 1
+
     def elaborate(self, platform):
         m = Module()
         config = self.config
         rows, columns, lanes = config.rows, config.drain_columns, config.lanes
+        to_write = self.result_latency(config)
 
         # Tag of a tile's last words, at the cycle before its first beat's addresses are presented.
         tag = self.tag
         tile_start, command_start = Signal(), Signal()
-        for stage in range(self.beat_latency - READ_LATENCY - 1):
+        for stage in range(self.beat_latency(config) - READ_LATENCY - 1):
             delayed = Signal(FeedTag, name=f"tag{stage}")
             m.d.sync += delayed.eq(tag)
             before, tag = tag, delayed
@@ -213,7 +233,7 @@ class Drain(wiring.Component):
 
         # stages[READ_LATENCY + d]: control beside a beat d cycles after it left the capture register
         stages = [control]
-        for stage in range(READ_LATENCY + self.final):
+        for stage in range(READ_LATENCY + to_write):
             delayed = Signal(BeatControl, name=f"control{stage}", reset_less=True)
             m.d.sync += delayed.eq(stages[-1])
             with m.If(ResetSignal(allow_reset_less=True)):  # beats on their way end here; the rest of them may stay
@@ -264,7 +284,7 @@ class Drain(wiring.Component):
             row_maximum.read_slot.eq(self.row_max_slot),
             self.row_max.eq(row_maximum.row_max),
         ]
-        for stage in range(row_maximum.latency + 1):
+        for stage in range(self.score_signal_latency(config)):
             delayed = Signal(SEMAPHORES, name=f"score_signal{stage}", reset_less=True)
             m.d.sync += delayed.eq(score_done_signal[-1])
             score_done_signal.append(delayed)
@@ -318,13 +338,13 @@ class Drain(wiring.Component):
             activation.w_en.eq(self.table_en),
             activation.w_addr.eq(self.table_addr),
             activation.w_data.eq(self.table_data),
-            self.res_addr.eq(at(done - SHARED_READ_LATENCY).res),
+            self.res_addr.eq(at(self.RESIDUAL).res),
         ]
-        reads = at(done - SHARED_READ_LATENCY - 1)  # a register, as the memory's other readers wait for it
+        reads = at(self.RESIDUAL - 1)  # a register, as the memory's other readers wait for it
         m.d.sync += self.res_valid.eq(reads.valid & reads.add)
 
         # --- formats: narrow, add the residual, and wait for the activation
-        final = at(self.final - 1)
+        final = at(to_write - 1)
         for lane in range(lanes):
             value = values[lane]
             int16, res = (
@@ -346,13 +366,13 @@ class Drain(wiring.Component):
                 byte_q.eq(byte),
             ]
             wide, narrow = total, byte_q
-            for stage in range(done + 2, self.final - 1):
+            for stage in range(done + 2, to_write - 1):
                 wide_q = Signal.like(wide, name=f"wide{lane}_{stage}", reset_less=True)
                 narrow_q = Signal.like(narrow, name=f"narrow{lane}_{stage}", reset_less=True)
                 m.d.sync += [wide_q.eq(wide), narrow_q.eq(narrow)]
                 wide, narrow = wide_q, narrow_q
             activated = activation.result[lane]
-            for stage in range(done + activation.LATENCY, self.final - 1):
+            for stage in range(done + ActivationUnit.latency(config), to_write - 1):
                 delayed = Signal.like(activated, name=f"activated{lane}_{stage}", reset_less=True)
                 m.d.sync += delayed.eq(activated)
                 activated = delayed
@@ -360,7 +380,7 @@ class Drain(wiring.Component):
                 self.write_res[lane].eq(wide),
                 self.write_beat[lane].eq(Mux(final.result == Format.ACTIVATION, activated, narrow)),
             ]
-        write = at(self.final)
+        write = at(to_write)
         reaches, is_final = Signal(), Signal()
         m.d.comb += reaches.eq(final.valid & (final.result != Format.SCORE))
         m.d.sync += is_final.eq(reaches)

@@ -30,11 +30,13 @@ class Feeder(wiring.Component):
 
     A tile takes ``max(k, tile_beats)`` cycles and is fed in the last ``k`` of them, so that its results have left the
     drain before those of the next tile arrive, whatever the contraction lengths of the two; commands follow one
-    another without a bubble. The first address comes ``1 + max(0, tile_beats - k)`` cycles after the command. With
+    another without a bubble. The first tile's cycles begin ``LATENCY`` cycles after the command was taken. With
     PROB as A operand, the address is that of the ring's current slot, which then advances.
 
     ``context`` carries the command, with the PROB slot in ``a``, to the drain as the command is taken.
     """
+
+    LATENCY = 1
 
     def __init__(self, config: CoreConfig):
         self.config = config

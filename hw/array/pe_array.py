@@ -16,7 +16,7 @@ ACC_BITS = 28
 
 
 class ProcessingElement(wiring.Component):
-    """``acc = (0 if first else acc) + sum_k a[k] * b[k]``, ``LATENCY`` cycles from operands to the updated ``acc``.
+    """``acc = (0 if first else acc) + sum_k a[k] * b[k]``, ``latency`` cycles from operands to the updated ``acc``.
 
     One DSP block for each product, a fabric register after it (the wire out of the DSP column is the array's longest),
     then a registered adder tree. A cycle whose ``valid`` is low leaves the accumulator alone.
@@ -28,7 +28,7 @@ class ProcessingElement(wiring.Component):
             {
                 "a": In(data.ArrayLayout(signed(9), depth)),
                 "b": In(data.ArrayLayout(signed(8), depth)),
-                "valid": In(1),  # aligned with the tree's output: LATENCY - 1 cycles after the operands
+                "valid": In(1),  # aligned with the tree's output: latency - 1 cycles after the operands
                 "first": In(1),  # likewise
                 "acc": Out(signed(ACC_BITS)),
             }
@@ -76,7 +76,6 @@ class PEArray(wiring.Component):
 
     def __init__(self, config: CoreConfig):
         self.config = config
-        self.latency = 1 + ProcessingElement.latency(config.depth)
         super().__init__(
             {
                 "a": In(data.ArrayLayout(data.ArrayLayout(unsigned(8), config.rows), config.depth)),
@@ -87,6 +86,11 @@ class PEArray(wiring.Component):
                 "acc": Out(data.ArrayLayout(data.ArrayLayout(signed(ACC_BITS), config.rows), config.cols)),
             }
         )
+
+    @staticmethod
+    def latency(config: CoreConfig) -> int:
+        """Cycles from operands to the accumulators that contain them."""
+        return 1 + ProcessingElement.latency(config.depth)
 
     def elaborate(self, platform):
         m = Module()
@@ -101,7 +105,7 @@ class PEArray(wiring.Component):
                 m.d.sync += b[c][k].eq(self.b[c][k].as_signed())
         # Control reaches every accumulator together with its sum: one stage behind for the operand register above.
         valid, first = self.valid, self.first
-        for stage in range(self.latency - 1):
+        for stage in range(self.latency(self.config) - 1):
             valid_q, first_q = Signal(name=f"valid{stage}"), Signal(name=f"first{stage}", reset_less=True)
             m.d.sync += [valid_q.eq(valid), first_q.eq(first)]
             valid, before, first = valid_q, first, first_q

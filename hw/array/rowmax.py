@@ -31,7 +31,6 @@ class RowMaximum(wiring.Component):
 
     def __init__(self, config: CoreConfig):
         self.config = config
-        self.latency = 4 + (config.drain_columns - 1).bit_length()
         super().__init__(
             {
                 "valid": In(1),
@@ -45,6 +44,11 @@ class RowMaximum(wiring.Component):
                 "row_max": Out(data.ArrayLayout(signed(SCORE_BITS), config.rows)),
             }
         )
+
+    @staticmethod
+    def latency(config: CoreConfig) -> int:
+        """Cycles from the last beat to the one before ``done``."""
+        return 4 + (config.drain_columns - 1).bit_length()
 
     def elaborate(self, platform):
         m = Module()
@@ -69,7 +73,7 @@ class RowMaximum(wiring.Component):
             masked = halves
 
         control = [self.valid, self.first, self.last, self.slot]
-        for stage in range(self.latency - 3):
+        for stage in range(self.latency(self.config) - 3):
             delayed = [Signal.like(s, name=f"control{stage}_{i}") for i, s in enumerate(control)]
             m.d.sync += [d.eq(s) for d, s in zip(delayed, control, strict=True)]
             control = delayed

@@ -61,6 +61,11 @@ class Loader(wiring.Component):
     busy : a packet is under way
     """
 
+    HEADER_LATENCY = 2
+    """Cycles from an input packet's header to the earliest take of INPUT_FREE."""
+    SIGNAL_LATENCY = 2
+    """Cycles from an input's last word to its signal, if its pass waits for it and the memory takes it at once."""
+
     def __init__(self, *, semaphores: int, units: dict[Target, int], rows: int, region: int = 0, crc: int = 0):
         self._units, self._rows, self._region, self._crc = units, rows, region, crc
         super().__init__(

@@ -11,7 +11,8 @@ from ..program.isa import ADDRESS_BITS, BEAT_BITS, SEMAPHORES, StoreCommand
 
 __all__ = ["StoreEngine"]
 
-_BUFFERED = 8
+BUFFERED = 8
+"""Beats between the memory and the stream."""
 
 
 class StoreEngine(wiring.Component):
@@ -24,9 +25,12 @@ class StoreEngine(wiring.Component):
     o : stream of {data, last}; frame : a word with ``last`` has left
     """
 
+    LATENCY = SHARED_READ_LATENCY + 2
+    """Cycles from a RES address to the beat's first word on the stream: the memory, then an empty buffer."""
+
     def __init__(self, config: CoreConfig):
         self.width = config.lanes * 16
-        self.words = -(-self.width // 64)
+        self.words = self.words_of(config)
         self.output = data.StructLayout({"data": 64, "last": 1})
         super().__init__(
             {
@@ -42,14 +46,19 @@ class StoreEngine(wiring.Component):
             }
         )
 
+    @staticmethod
+    def words_of(config: CoreConfig) -> int:
+        """Stream words of a beat."""
+        return -(-config.lanes * 16 // 64)
+
     def elaborate(self, platform):
         m = Module()
         command = self.command.payload
         reading = Signal()
         left, address = Signal(BEAT_BITS), Signal(ADDRESS_BITS)
         signals, is_last, final, done = Signal(SEMAPHORES), Signal(), Signal(), Signal()
-        credit, has_credit = Signal(range(_BUFFERED + 1), init=_BUFFERED), Signal(init=1)
-        m.submodules.beats = beats = fifo.SyncFIFOBuffered(width=self.width + 1, depth=_BUFFERED)
+        credit, has_credit = Signal(range(BUFFERED + 1), init=BUFFERED), Signal(init=1)
+        m.submodules.beats = beats = fifo.SyncFIFOBuffered(width=self.width + 1, depth=BUFFERED)
 
         taken = Signal()
         m.d.comb += [
@@ -95,7 +104,7 @@ class StoreEngine(wiring.Component):
             self.o.valid.eq(beats.r_rdy),
             beats.r_en.eq(self.o.ready & end),
             self.frame.eq(self.o.valid & self.o.ready & self.o.payload.last),
-            self.busy.eq(reading | beats.r_rdy | (credit != _BUFFERED)),
+            self.busy.eq(reading | beats.r_rdy | (credit != BUFFERED)),
         ]
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += part.eq(part + 1)

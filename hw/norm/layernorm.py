@@ -19,6 +19,9 @@ __all__ = ["NormEngine"]
 QUEUE_DEPTH = 48
 """Results between the lanes and the memories: more than the cycles from a read until its entry is free again."""
 
+FREE_LATENCY = 2
+"""Cycles from a result's leaving that queue until its entry counts as free."""
+
 
 class Gather(enum.Enum):
     """What the first half of the engine does: the sums of a command."""
@@ -65,19 +68,23 @@ class NormEngine(wiring.Component):
     act_valid, act_ready, act_addr, act_data : ACT write port
         Beat address and bytes; stays until it is taken.
     res_valid, res_ready, res_addr, res_data : RES write port
-    summed : int
-        Cycles from a read to its squares' sum.
     """
 
-    READ = SHARED_READ_LATENCY + 1  # cycles from a read to the lanes
-    WRITTEN = READ + NormLane.LATENCY + 2  # to the result's first cycle on a write port
+    READ = SHARED_READ_LATENCY + 1
+    """Cycles from a read to the lanes."""
+    WRITTEN = READ + NormLane.LATENCY + 2
+    """Cycles from a read of an output pass to the result's first cycle on a write port."""
+    GAP = READ + NormLane.SQUARE
+    """Cycles from the last read of an output pass to the earliest hand-over of the next command's sums."""
+    SIGNAL_LATENCY = 1
+    """Cycles from the cycle in which a command's last result is taken to that of its ``signal``."""
     _PARAMETERS = READ + NormLane.GAMMA - READ_LATENCY  # to the address of its parameters
+    _LEAD = READ + NormLane.SCALE + 1  # how much later than a read its row's R is looked at
 
     def __init__(self, config: CoreConfig):
         self.config = config
-        self._statistics = NormStatistics(config, lead=self.READ + NormLane.SCALE + 1)
+        self._statistics = NormStatistics(config, lead=self._LEAD)
         columns, lanes = config.drain_columns, config.lanes
-        self.summed = self.READ + NormLane.SQUARE + ceil_log2(columns)
         super().__init__(
             {
                 "command": In(stream.Signature(NormCommand)),
@@ -100,13 +107,31 @@ class NormEngine(wiring.Component):
             }
         )
 
-    def cycles(self, beats: int, passes: int) -> int:
-        """Cycles from a command's acceptance by an idle engine without stalls to its ``signal``."""
-        return self.next_cycles(beats) + self._statistics.latency + 1 + passes * beats + self.WRITTEN
+    @staticmethod
+    def summed(config: CoreConfig) -> int:
+        """Cycles from a read to its squares' sum."""
+        return NormEngine.READ + NormLane.SQUARE + ceil_log2(config.drain_columns)
 
-    def next_cycles(self, beats: int) -> int:
+    @staticmethod
+    def hand_over(config: CoreConfig) -> int:
+        """Cycles from the last read for a command's sums to their earliest hand-over."""
+        return NormEngine.summed(config) + 1
+
+    @staticmethod
+    def statistics_latency(config: CoreConfig) -> int:
+        """Cycles from the hand-over of a command's sums to the first read of its output pass."""
+        return NormStatistics.latency(config, lead=NormEngine._LEAD) + 1
+
+    @staticmethod
+    def cycles(config: CoreConfig, beats: int, passes: int) -> int:
+        """Cycles from a command's acceptance by an idle engine without stalls to its ``signal``."""
+        next_cycles = NormEngine.next_cycles(config, beats)
+        return next_cycles + NormEngine.statistics_latency(config) + passes * beats + NormEngine.WRITTEN
+
+    @staticmethod
+    def next_cycles(config: CoreConfig, beats: int) -> int:
         """Cycles from a command's acceptance by an idle engine without stalls until it may accept the next one."""
-        return beats + self.summed + 4
+        return beats + NormEngine.hand_over(config) + 3
 
     def elaborate(self, platform):
         m = Module()
@@ -149,7 +174,7 @@ class NormEngine(wiring.Component):
                 stages.append(delay(m, stages[-1], 1, name=f"{name}{cycle}", reset=reset))
             return stages
 
-        summed, tree = self.summed, ceil_log2(columns)
+        summed, tree = self.summed(config), ceil_log2(columns)
         result = self.READ + NormLane.LATENCY
         gathering = travel(gather_reads, summed, "gathering", reset=True)
         firsts = travel(first, summed, "first")
@@ -162,11 +187,7 @@ class NormEngine(wiring.Component):
         # Decided the cycle before, since so many registers change.
         may_hand_over, hand_over = Signal(), Signal()
         m.d.comb += [
-            may_hand_over.eq(
-                (gather == Gather.READY)
-                & (emit == Emit.IDLE)
-                & ~Cat(emitting[1 : self.READ + NormLane.SQUARE - 1]).any()
-            ),
+            may_hand_over.eq((gather == Gather.READY) & (emit == Emit.IDLE) & ~Cat(emitting[1 : self.GAP - 1]).any()),
             self.command.ready.eq(gather == Gather.IDLE),
             statistics.start.eq(hand_over),
             statistics.channels.eq(coming.channels),

@@ -29,6 +29,11 @@ class NormWidths:
         self.max_amount = 20 + (self.variance - 32) // 2  # 20 + e for the largest V
 
 
+def _row_latency(widths: NormWidths) -> int:
+    """Cycles from a row's V to its R."""
+    return Normalise.latency(width=widths.variance, group=2) + ISqrt.LATENCY + Reciprocal.LATENCY
+
+
 class NormStatistics(wiring.Component):
     """Reciprocal standard deviations of a block's rows from their sums: ``golden.norm_statistics``.
 
@@ -49,15 +54,11 @@ class NormStatistics(wiring.Component):
         S1 from the next cycle on, R and 20 + e from ``lead`` cycles after ``ready`` on, for each row.
     ready : out
         ``latency`` cycles after ``start``, until the next.
-    latency : int
     """
 
     def __init__(self, config: CoreConfig, *, lead: int):
         self.config, self.widths, self.lead = config, NormWidths(config), lead
         rows = config.rows
-        self._normalise = Normalise(width=self.widths.variance, group=2)
-        self._row_latency = self._normalise.latency + ISqrt.LATENCY + Reciprocal.LATENCY
-        self.latency = self.widths.digits + 1 + rows + self._row_latency + 1 - lead
         super().__init__(
             {
                 "start": In(1),
@@ -71,6 +72,12 @@ class NormStatistics(wiring.Component):
                 "ready": Out(1),
             }
         )
+
+    @staticmethod
+    def latency(config: CoreConfig, *, lead: int) -> int:
+        """Cycles from ``start`` to ``ready``."""
+        widths = NormWidths(config)
+        return widths.digits + 1 + config.rows + _row_latency(widths) + 1 - lead
 
     def elaborate(self, platform):
         m = Module()
@@ -117,7 +124,7 @@ class NormStatistics(wiring.Component):
             with m.Elif(hand_on):
                 m.d.sync += variance.eq(variances[(r + 1) % rows])
 
-        m.submodules.normalise = normalise = self._normalise
+        m.submodules.normalise = normalise = Normalise(width=widths.variance, group=2)
         m.submodules.isqrt = isqrt = ISqrt()
         m.submodules.reciprocal = reciprocal = Reciprocal()
         m.d.comb += [
@@ -125,15 +132,16 @@ class NormStatistics(wiring.Component):
             isqrt.v.eq(normalise.value[-32:]),
             reciprocal.x.eq(isqrt.root),
         ]
-        normalised = delay(m, hand_on, normalise.latency, name="normalised", reset=True)
-        finished = delay(m, normalised, self._row_latency - normalise.latency, name="finished", reset=True)
+        shifting = Normalise.latency(width=widths.variance, group=2)
+        normalised = delay(m, hand_on, shifting, name="normalised", reset=True)
+        finished = delay(m, normalised, _row_latency(widths) - shifting, name="finished", reset=True)
         for r in range(rows):
             with m.If(normalised):
                 from_last = self.amount[r + 1] if r + 1 < rows else widths.max_amount - normalise.count
                 m.d.sync += self.amount[r].eq(from_last)
             with m.If(finished):
                 m.d.sync += self.scale[r].eq(self.scale[r + 1] if r + 1 < rows else reciprocal.r)
-        nearly = delay(m, count == 1, self._row_latency - self.lead, name="nearly", reset=True)
+        nearly = delay(m, count == 1, _row_latency(widths) - self.lead, name="nearly", reset=True)
         with m.If(self.start):
             m.d.sync += self.ready.eq(0)
         with m.Elif(nearly):

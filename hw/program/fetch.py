@@ -18,13 +18,15 @@ class Fetcher(wiring.Component):
     """Prefetches up to eight words. Within a loop it wraps from ``loop_last`` to ``loop_first`` by itself.
 
     ``redirect`` drops everything fetched so far and goes on at ``target``; with ``loop`` it also sets the loop's
-    bounds, without it the loop ends. The first word after a redirection is there ``READ_LATENCY + 3`` cycles later.
+    bounds, without it the loop ends. The first word after a redirection is there ``LATENCY`` cycles later.
 
     Ports
     -----
     word : stream of {word, next: address after it, wrap: it is the loop's last}
     prog_addr, prog_data : memory port, ``READ_LATENCY`` cycles
     """
+
+    LATENCY = READ_LATENCY + 3
 
     def __init__(self, *, words: int):
         self.address_bits = ceil_log2(words + 1)

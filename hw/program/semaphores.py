@@ -5,7 +5,15 @@ from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["SemaphoreBank", "CommandGate", "COUNT_BITS", "SIGNAL_LATENCY", "TAKE_LATENCY"]
+__all__ = [
+    "COUNT_BITS",
+    "DONE_LATENCY",
+    "ENGINE_SIGNAL_LATENCY",
+    "SIGNAL_LATENCY",
+    "TAKE_LATENCY",
+    "CommandGate",
+    "SemaphoreBank",
+]
 
 COUNT_BITS = 11
 """Width of a count: holds the row blocks of the longest sequence, 1024 on one row."""
@@ -13,8 +21,14 @@ COUNT_BITS = 11
 SIGNAL_LATENCY = 2
 """Cycles from a signal to ``positive``."""
 
+ENGINE_SIGNAL_LATENCY = 1 + SIGNAL_LATENCY
+"""Cycles from an engine's signal to ``positive``: it crosses the core through a register."""
+
 TAKE_LATENCY = 3
 """Cycles from a take to ``positive``."""
+
+DONE_LATENCY = 1
+"""Cycles from an ARRAY command's last write until the gate's ``allow`` no longer counts it: the core's counter."""
 
 
 class SemaphoreBank(wiring.Component):
@@ -84,6 +98,11 @@ class CommandGate(wiring.Component):
     allow : a further condition on the command at the input; once true it must stay so until ``passed``
     passed : pulses when a command goes through
     """
+
+    GRANT_LATENCY = 1
+    """Cycles from the one in which all conditions hold to the first in which the command can move."""
+    LATENCY = 1
+    """Cycles from a command's move to its appearance at the output."""
 
     def __init__(self, *, shape, semaphores: int):
         super().__init__(

@@ -41,6 +41,9 @@ __all__ = ["Sequencer", "QUEUE_DEPTH"]
 QUEUE_DEPTH = 8
 """Commands that may wait in each engine's queue."""
 
+QUEUE_LATENCY = 2
+"""Cycles through an empty queue, which is Amaranth's SyncFIFOBuffered."""
+
 _LOW_BITS = STRIDE_BITS - 1  # of a stride, to the multiplier
 
 _ENGINES = (
@@ -66,7 +69,8 @@ class Sequencer(wiring.Component):
 
     An instruction is taken on only when its engine's queue has room for it (credits), so nothing behind the decoder can
     stall. Operands are resolved in a pipeline of ``LATENCY`` cycles beside the literal words. The word after one that
-    redirects the fetch (LOOP, a loop's last, END) comes ``READ_LATENCY + 4`` cycles later.
+    redirects the fetch (LOOP, a loop's last) comes ``REDIRECT_LATENCY`` cycles later, and so does the first after
+    ``run``; that after an END, while ``run`` is high, ``RESTART_LATENCY`` cycles later.
 
     Ports
     -----
@@ -78,6 +82,12 @@ class Sequencer(wiring.Component):
     """
 
     LATENCY = Multiplier.LATENCY + 2
+    DISPATCH_LATENCY = LATENCY + 1 + QUEUE_LATENCY + StreamBuffer.LATENCY
+    """Cycles from an instruction's last word to its command at the output, if nothing is before it."""
+    REDIRECT_LATENCY = Fetcher.LATENCY + 1
+    RESTART_LATENCY = REDIRECT_LATENCY + 1
+    CREDIT_LATENCY = 3
+    """Cycles from a command's leaving its queue until the decoder sees the room."""
 
     def __init__(self, config: CoreConfig):
         self.config = config

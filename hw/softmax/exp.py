@@ -171,7 +171,6 @@ class ExpLane(wiring.Component):
         The head's score scale, in the same cycle; ``shift`` is at least 1.
     e : out, unsigned(8)
         ``latency`` cycles later.
-    latency : int
 
     Raises
     ------
@@ -183,12 +182,11 @@ class ExpLane(wiring.Component):
         if kernel not in EXP_KERNELS:
             raise ValueError(f"ExpLane kernel must be one of {', '.join(EXP_KERNELS)}, not {kernel!r}")
         self.kernel = kernel
-        self.latency = self.latency_of(kernel=kernel)
         super().__init__({"d": In(SCORE_BITS), "mult": In(16), "shift": In(6), "e": Out(8)})
 
     @staticmethod
-    def latency_of(*, kernel: str) -> int:
-        """``latency`` of an instance with this parameter."""
+    def latency(*, kernel: str) -> int:
+        """Cycles from ``d`` to ``e``."""
         return ScoreIndex.LATENCY + EXP_KERNELS[kernel].LATENCY
 
     def elaborate(self, platform):

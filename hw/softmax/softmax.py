@@ -14,7 +14,7 @@ from ..pipeline import delay
 from ..program.isa import SEMAPHORES, HeadParameters, Lengths, SoftmaxCommand
 from .exp import ExpLane
 
-__all__ = ["SoftmaxEngine", "signal_latency"]
+__all__ = ["SoftmaxEngine"]
 
 _E_BITS = 8
 _SUM_WAYS = 4  # columns of a beat that are added between two registers
@@ -26,23 +26,12 @@ def _total_bits(config: CoreConfig) -> int:
 
 def _e_latency(config: CoreConfig) -> int:
     """Cycles from a beat's address to its exponentials: the score memory, the subtraction, the lane."""
-    return READ_LATENCY + 1 + ExpLane.latency_of(kernel=config.exp)
+    return READ_LATENCY + 1 + ExpLane.latency(kernel=config.exp)
 
 
 def _sum_latency(config: CoreConfig) -> int:
     """Cycles of the sum over the columns of a beat."""
     return -(-ceil_log2(config.drain_columns) // ceil_log2(_SUM_WAYS))
-
-
-def signal_latency(config: CoreConfig) -> int:
-    """Cycles from a command's last beat (the cycle of its score address) to the cycle of its ``signal``.
-
-    The first beat is that of the cycle in which the command is taken, and the others follow one a cycle, so a command
-    of B = key_words * word_beats beats signals ``B - 1 + signal_latency`` cycles after it was taken, and the next one
-    can be taken after B.
-    """
-    to_totals = _e_latency(config) + 1 + _sum_latency(config) + 2
-    return to_totals + config.rows - 1 + RowScale.latency_of(total_bits=_total_bits(config))
 
 
 class SoftmaxEngine(wiring.Component):
@@ -51,7 +40,7 @@ class SoftmaxEngine(wiring.Component):
     Equals ``golden.score_index``, ``golden.exponential`` and ``golden.row_scale``; the probabilities e are never
     divided, P.V is (FlashAttention's deferred division, arXiv:2205.14135). Keys from ``lengths.tokens`` on give e = 0
     whatever the score memory holds. A pure pipeline behind the beat counter: commands follow one another without a
-    bubble, each taken in the cycle of its first beat, and nothing downstream can stall. See :func:`signal_latency`.
+    bubble, each taken in the cycle of its first beat, and nothing downstream can stall. See :meth:`latency`.
 
     Parameters
     ----------
@@ -106,6 +95,17 @@ class SoftmaxEngine(wiring.Component):
                 "scale_shift": Out(6),
             }
         )
+
+    @staticmethod
+    def latency(config: CoreConfig) -> int:
+        """Cycles from a command's last beat (the cycle of its score address) to the cycle of its ``signal``.
+
+        The first beat is that of the cycle in which the command is taken, and the others follow one per cycle, so a
+        command of B = key_words * word_beats beats signals ``B - 1 + latency`` cycles after it was taken, and the next
+        one can be taken after B.
+        """
+        to_totals = _e_latency(config) + 1 + _sum_latency(config) + 2
+        return to_totals + config.rows - 1 + RowScale.latency(total_bits=_total_bits(config))
 
     def elaborate(self, platform):
         m = Module()

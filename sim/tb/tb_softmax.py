@@ -10,7 +10,7 @@ from cocotb.utils import get_sim_time
 
 from hw.config import CoreConfig
 from hw.program.isa import SEMAPHORES, TOKEN_BITS, HeadParameters, Lengths, SoftmaxCommand
-from hw.softmax.softmax import signal_latency
+from hw.softmax.softmax import SoftmaxEngine
 from sim.golden import exponential, row_scale, score_index
 from sim.tb import CLOCK_NS, parameters, rng, start, tick
 from sim.tb.streams import StreamSource, pack, unpack
@@ -114,7 +114,7 @@ class Bench:
         """Waits until every command has signalled, and then until nothing more can come."""
         while self.signalled < len(self.commands):
             await self._next_signal()
-        await tick(self.dut, 2 * signal_latency(self.config))
+        await tick(self.dut, 2 * SoftmaxEngine.latency(self.config))
         assert not self.dut.busy.value
 
     async def _next_signal(self) -> None:
@@ -175,7 +175,7 @@ class Bench:
                 assert written > self.signalled
                 assert scaled == (self.signalled + 1) * config.rows
                 beats = command.scores.shape[1] // config.drain_columns
-                assert cycle - command.taken == beats - 1 + signal_latency(config)
+                assert cycle - command.taken == beats - 1 + SoftmaxEngine.latency(config)
                 self.signalled += 1
                 self.progress.set()
 
