@@ -11,7 +11,7 @@ from gen.errors import InputError
 from gen.fpga.estimate import Room, estimate, rooms
 from gen.fpga.synth import Cells
 from gen.program.compiler import memory_usage
-from gen.program.layout import check_model
+from gen.program.support import check_model
 from hw.config import PRESETS, CoreConfig
 from sim.qmodel import QuantModel
 

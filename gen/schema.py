@@ -128,7 +128,8 @@ def _choice(kinds: tuple, value: Any, need: Callable[[str], Misfit]) -> Any:
 
 @cache
 def _hints(kind: type) -> Mapping[str, Any]:
-    return get_type_hints(kind, include_extras=True)
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 def describe(value: Any) -> str:

@@ -1,16 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The quantised model: what the quantiser produces, the golden model evaluates and the compiler lays out.
+"""The quantised model: the blocks of :mod:`sim.blocks` with their integer constants.
 
-All tensors have their true (unpadded) dimensions; padding to the tile is the compiler's business.
+The quantiser produces it, the golden model evaluates it, the compiler lays it out. All tensors have their true
+(unpadded) dimensions; padding to the tile is the compiler's business.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from sim import blocks
+from sim.blocks import FirstRow, Input, Residual
+
+__all__ = [
+    "Activation",
+    "Attention",
+    "Block",
+    "Classifier",
+    "FeedForward",
+    "FirstRow",
+    "IBertGelu",
+    "Input",
+    "Linear",
+    "Norm",
+    "NormForm",
+    "PatchEmbedding",
+    "Pooler",
+    "QuantModel",
+    "Relu",
+    "Residual",
+    "Table",
+    "activations",
+    "linears",
+]
 
 Int = npt.NDArray[np.integer]
 
@@ -26,44 +52,76 @@ class Linear:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Activation:
-    """Activation after a :class:`Linear`.
+class Table:
+    """A linear is clamped to uint8 and looked up in ``table[bank[channel]]`` -> uint8 operand."""
 
-    ``table``: the linear is clamped to uint8 and looked up in ``table[bank[channel]]`` -> uint8 operand.
-    ``relu``: the linear is clamped to uint8, which is the operand. ``ibert``: the linear is clamped to int8 and goes
-    through :func:`sim.golden.gelu_ibert` -> int8 operand.
-    """
+    kind: ClassVar[str] = "table"
+    unsigned: ClassVar[bool] = True
 
-    kind: Literal["table", "relu", "ibert"]
-    table: Int | None = None  # uint8 [2, 256]
-    bank: Int | None = None  # uint8 [out], 0 or 1
-    b: int = 0
-    c: int = 0
-    mult: int = 0
-    shift: int = 1
-
-    @property
-    def unsigned(self) -> bool:
-        """Whether the operand it produces is uint8."""
-        return self.kind != "ibert"
+    table: Int  # uint8 [2, 256]
+    bank: Int  # uint8 [out], 0 or 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Norm:
-    """LayerNorm constants. The 8-bit form feeds the array, the 16-bit form (post-norm models) the residual stream."""
+class Relu:
+    """A linear is clamped to uint8, which is the operand."""
+
+    kind: ClassVar[str] = "relu"
+    unsigned: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IBertGelu:
+    """A linear is clamped to int8 and goes through :func:`sim.golden.gelu_ibert` -> int8 operand."""
+
+    kind: ClassVar[str] = "ibert"
+    unsigned: ClassVar[bool] = False
+
+    b: int
+    c: int
+    mult: int
+    shift: int
+
+
+Activation = Table | Relu | IBertGelu
+"""What follows a :class:`Linear`; ``kind`` is the core's kernel, ``unsigned`` whether the operand is uint8."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NormForm:
+    """One of a norm's two results: ``(t * gamma + beta) >> shift`` of the normalised value ``t``."""
+
+    gamma: Int  # int16 [hidden]
+    beta: Int  # int32 [hidden]
+    shift: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Norm(blocks.Norm):
+    """LayerNorm constants."""
 
     eps: int  # added to V, 1 .. 2^40 - 1
-    gamma8: Int | None = None  # int16 [hidden]
-    beta8: Int | None = None  # int32 [hidden]
-    shift8: int = 1
-    gamma16: Int | None = None
-    beta16: Int | None = None
-    shift16: int = 1
+    narrow: NormForm | None = None
+    """To the int8 operand; there where a block reads it."""
+    wide: NormForm | None = None
+    """To the int16 residual stream; there where the norm makes it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Attention:
-    """Multi-head attention. q, k, v requantise to int8, o to int16 in the residual scale."""
+class PatchEmbedding(blocks.PatchEmbedding):
+    """``h[row] = sat16(position[row] + requantise16(patch[row] @ weight.T + bias))``.
+
+    The class token's embedding is inside ``position[0]``, the projection's bias inside all of ``position`` (so
+    ``linear.bias`` is 0 and the class token's patch of zeros adds nothing).
+    """
+
+    linear: Linear  # [hidden, patch pixels]
+    position: Int  # int16 [max_tokens, hidden]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Attention(blocks.Attention):
+    """q, k, v requantise to int8, o to int16 in the residual scale."""
 
     q: Linear  # [heads * head_dim, hidden]
     k: Linear
@@ -76,8 +134,8 @@ class Attention:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FeedForward:
-    """Two-layer FFN; ``down`` requantises to int16 in the residual scale."""
+class FeedForward(blocks.FeedForward):
+    """``down`` requantises to int16 in the residual scale."""
 
     up: Linear
     activation: Activation
@@ -85,81 +143,58 @@ class FeedForward:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Layer:
-    """One encoder layer.
-
-    pre-norm: ``h += O(attn(norm1.8(h)))``, ``h += FFN(norm2.8(h))``.
-    post-norm: ``s = h + O(attn(x))``, ``x, h = norm1(s)`` (8 and 16 bit), ``s = h + FFN(x)``, ``x, h = norm2(s)``.
-    """
-
-    attention: Attention
-    norm1: Norm
-    norm2: Norm
-    ffn: FeedForward
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PatchInput:
-    """uint8 patches: ``h[row] = sat16(position[row] + requantise16(patch[row] @ weight.T + bias))``.
-
-    Row 0 is the class token: its patch is all zero and its embedding is inside ``position[0]``; the projection's bias
-    is inside ``position`` too (so ``linear.bias`` is 0 and a zero patch adds nothing).
-    """
-
-    linear: Linear  # [hidden, patch pixels]
-    position: Int  # int16 [max_tokens, hidden]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ResidualInput:
-    """int16 rows [tokens, hidden], gathered and summed outside, enter as the residual stream.
-
-    ``norm`` (post-norm models): embedding LayerNorm, 8- and 16-bit forms.
-    """
-
-    norm: Norm | None = None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class OperandInput:
-    """int8 rows [tokens, hidden] are the array operand itself: the bare attention block (``layers`` is empty)."""
-
-    attention: Attention
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Pooler:
-    """Dense layer with a table activation (tanh) on the first token (BERT)."""
+class Pooler(blocks.Pooler):
+    """The activation is a table, of tanh."""
 
     linear: Linear
     activation: Activation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class QuantModel:
-    """A whole encoder.
+class Classifier(blocks.Classifier):
+    """To int16 logits."""
 
-    The result is the classifier's int16 logits [classes] where there is one; otherwise the int16 residual rows
-    [tokens, hidden] (pre-norm: after ``final_norm``'s 16-bit form where there is one; OperandInput: the attention's
-    output rows). With a classifier, the final norm, pooler and classifier run on the first row alone.
+    linear: Linear
+
+
+Block = PatchEmbedding | Norm | Attention | FeedForward | Residual | FirstRow | Pooler | Classifier
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QuantModel(blocks.Transformer[Block]):
+    """A whole model in integers.
+
+    The result is the int16 logits [classes] where there is a classifier; otherwise the int16 residual rows
+    [tokens, hidden], or the bare attention block's output rows.
     """
 
-    name: str
-    norm: Literal["pre", "post"]
+    input: Input
+    stem: tuple[Block, ...] = ()
+    layers: tuple[tuple[Block, ...], ...] = ()
+    head: tuple[Block, ...] = ()
     exp: Literal["base2", "ibert"]
     gelu: Literal["table", "ibert"]
-    hidden: int
-    heads: int
-    head_dim: int
-    ffn: int
-    max_tokens: int
-    input: PatchInput | ResidualInput | OperandInput
-    layers: tuple[Layer, ...]
-    final_norm: Norm | None = None  # pre-norm; 8-bit form with a classifier, else 16-bit
-    pooler: Pooler | None = None
-    classifier: Linear | None = None  # -> int16 logits
     scales: dict[str, float] = field(default_factory=dict)
-    """Real value of one step: "residual", "logits", "input", and per-layer entries for reports."""
-    labels: tuple[str, ...] = ()
-    source: str = ""
-    """SHA-256 of the checkpoint's configuration and tensors; "" where there was no checkpoint."""
+    """Real value of one step: "residual", "input", "output", "logits", and entries by block for reports."""
+
+    @property
+    def classes(self) -> int:
+        """Logits that come out; 0 where rows do."""
+        return next((len(block.linear.bias) for block in self.head if isinstance(block, Classifier)), 0)
+
+
+def linears(block: Block) -> tuple[Linear, ...]:
+    """The matrices of a block."""
+    match block:
+        case Attention():
+            return block.q, block.k, block.v, block.o
+        case FeedForward():
+            return block.up, block.down
+        case PatchEmbedding() | Pooler() | Classifier():
+            return (block.linear,)
+    return ()
+
+
+def activations(block: Block) -> tuple[Activation, ...]:
+    """The activations of a block."""
+    return (block.activation,) if isinstance(block, FeedForward | Pooler) else ()

@@ -67,7 +67,8 @@ def test_held_out_samples_are_spread_and_a_quarter():
 def sharp(scale: float, **shape: object):
     """A random encoder whose scores are ``scale`` times sharper, and samples for it."""
     checkpoint = random_checkpoint(**{"hidden": 32, "heads": 2, "ffn": 64, "layers": 1, "tokens": 8} | shape)
-    for weights in (checkpoint.layers[0].attention.q, checkpoint.layers[0].attention.k):
+    attention = checkpoint.block("layer0.attention")
+    for weights in (attention.q, attention.k):
         weights.weight[:], weights.bias[:] = weights.weight * scale, weights.bias * scale
     return checkpoint, list(random_samples(checkpoint, 32, 1))
 
@@ -78,7 +79,7 @@ def test_one_hot_attention(exp: str, scale: float):
     """Scores so sharp that a step of them is beyond the exponential's range: the multiplier is the largest there is."""
     checkpoint, samples = sharp(scale)
     model = quantise(checkpoint, samples[:24], exp=exp)
-    attention = model.layers[0].attention
+    attention = model.block("layer0.attention")
     assert (attention.score_mult == 65535).all() and (attention.score_shift == 1).all()
     trace = reference.forward(model, integer_inputs(checkpoint, model, samples)[0])
     best = trace["layer0.scores"] == trace["layer0.scores"].max(-1, keepdims=True)
@@ -92,12 +93,12 @@ def test_numbers_that_overflow_are_refused_by_name(part: str, scale: float):
     """Warnings are errors here. A classifier may be as large as it likes."""
     checkpoint = random_checkpoint(hidden=16, heads=2, ffn=16, layers=2, tokens=4, classes=2)
     samples = list(random_samples(checkpoint, 12, 0))
-    layer = checkpoint.layers[1]
+    attention, ffn = checkpoint.block("layer1.attention"), checkpoint.block("layer1.ffn")
     arrays = {
-        "q": [layer.attention.q.weight, layer.attention.k.weight],
-        "up": [layer.up.weight, layer.down.weight],
-        "gamma": [layer.norm1.gamma],
-        "classifier": [checkpoint.classifier.weight],
+        "q": [attention.q.weight, attention.k.weight],
+        "up": [ffn.up.weight, ffn.down.weight],
+        "gamma": [checkpoint.block("layer1.norm1").gamma],
+        "classifier": [checkpoint.block("classifier").dense.weight],
     }
     for array in arrays[part]:
         array[:] *= scale
@@ -120,8 +121,9 @@ def test_an_error_names_the_layer_where_it_arises(norm: str, part: str, origin: 
     good = assess(checkpoint, quantise(checkpoint, samples[:32]), samples[32:])
     assert good.error < 0.1 and good.origin is None and good.samples == 8
     assert list(good.stages) == [f"layer{index}.{stage}" for index in range(3) for stage in ("attention", "ffn")]
-    layer = checkpoint.layers[1]
-    (layer.down if part == "down" else layer.attention.o).weight[:] *= 1e20
+    (checkpoint.block("layer1.ffn").down if part == "down" else checkpoint.block("layer1.attention").o).weight[:] *= (
+        1e20
+    )
     bad = assess(checkpoint, quantise(checkpoint, samples[:32]), samples[32:])
     assert bad.error > 0.5 and bad.origin == origin
 

@@ -12,9 +12,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from gen.errors import InputError
-from gen.model.checkpoint import PatchEmbedding, TokenEmbedding, read_checkpoint, shortened
+from gen.model.checkpoint import read_checkpoint, shortened
 from gen.model.floatmodel import forward, gelu, gelu_tanh, trace
-from gen.model.inputs import check_inputs, patch_rows, patches
+from gen.model.inputs import Images, patches
 from tests.checkpoints import BERT, edit_config, edit_tensors, refusal
 from tests.commandline import DIGITS
 
@@ -70,7 +70,9 @@ def test_patches_run_by_channel_row_column():
     rows = patches(images, (2, 3))
     assert rows.shape == (2, 4, 12)
     assert rows[1, 3].tolist() == images[1, :, 2:4, 3:6].ravel().tolist()
-    assert not patch_rows(images, (2, 3))[:, 0].any()
+    entering, lengths = Images(image=(2, 4, 6), patch=(2, 3)).rows(list(images))
+    assert lengths == [5, 5] and not entering[::5].any()
+    assert np.array_equal(entering.reshape(2, 5, 12)[:, 1:], rows)
 
 
 # --- forms that are read alike
@@ -86,8 +88,8 @@ def test_prefix_is_optional(vit: Path, bert: Path):
 
         edit_tensors(folder, strip)
         after = read_checkpoint(folder)
-        assert np.array_equal(before.layers[1].down.weight, after.layers[1].down.weight)
-        assert np.array_equal(before.classifier.weight, after.classifier.weight)
+        assert np.array_equal(before.block("layer1.ffn").down.weight, after.block("layer1.ffn").down.weight)
+        assert np.array_equal(before.block("classifier").dense.weight, after.block("classifier").dense.weight)
 
 
 def test_encoder_without_classifier(vit: Path, bert: Path):
@@ -98,14 +100,14 @@ def test_encoder_without_classifier(vit: Path, bert: Path):
     assert [rows.shape for rows in forward(read_checkpoint(vit), images)] == [(17, 64)] * 3
     checkpoint = read_checkpoint(bert)
     assert [rows.shape for rows in forward(checkpoint, ids)] == [(9, 12), (4, 12), (5, 12)]
-    assert checkpoint.pooler is None
+    assert checkpoint.head == ()
     assert checkpoint.unused == ("bert.pooler.dense.bias", "bert.pooler.dense.weight")
 
 
 def test_qkv_bias_false_means_zeros(vit: Path):
     edit_config(vit, qkv_bias=False)
     edit_tensors(vit, lambda t: [t.pop(n) for n in list(t) if n.endswith((".query.bias", ".key.bias", ".value.bias"))])
-    assert not read_checkpoint(vit).layers[0].attention.k.bias.any()
+    assert not read_checkpoint(vit).block("layer0.attention").k.bias.any()
 
 
 def test_old_layernorm_names(bert: Path):
@@ -117,12 +119,13 @@ def test_old_layernorm_names(bert: Path):
                 tensors[name.replace(".weight", ".gamma").replace(".bias", ".beta")] = tensors.pop(name)
 
     edit_tensors(bert, rename)
-    assert np.array_equal(before.layers[0].norm1.gamma, read_checkpoint(bert).layers[0].norm1.gamma)
+    name = "layer0.norm1"
+    assert np.array_equal(before.block(name).gamma, read_checkpoint(bert).block(name).gamma)
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "F64"])
 def test_stored_float_types(vit: Path, kind: str):
-    before = read_checkpoint(vit).layers[0].attention.q.weight
+    before = read_checkpoint(vit).block("layer0.attention").q.weight
     path = vit / "model.safetensors"
     raw = {}
     for name, value in load_file(path).items():
@@ -132,7 +135,7 @@ def test_stored_float_types(vit: Path, kind: str):
             data = value.astype({"F16": "<f2", "F64": "<f8"}[kind])
         raw[name] = (kind, value.shape, data.tobytes())
     path.write_bytes(pack(raw))
-    after = read_checkpoint(vit).layers[0].attention.q.weight
+    after = read_checkpoint(vit).block("layer0.attention").q.weight
     assert np.allclose(before, after, rtol=2**-7 if kind == "BF16" else 2**-10, atol=1e-4 if kind == "F16" else 0)
 
 
@@ -149,11 +152,10 @@ def pack(entries: dict) -> bytes:
 def test_preprocessing(vit: Path):
     path = vit / "preprocessor_config.json"
     path.write_text(json.dumps({"rescale_factor": 0.5, "image_mean": [0.25], "image_std": [4.0]}))
-    embedding = read_checkpoint(vit).embedding
-    assert isinstance(embedding, PatchEmbedding)
+    embedding = read_checkpoint(vit).block("embedding")
     assert embedding.scale == pytest.approx([0.125]) and embedding.offset == pytest.approx([-0.0625])
     path.unlink()
-    embedding = read_checkpoint(vit).embedding
+    embedding = read_checkpoint(vit).block("embedding")
     assert embedding.scale == pytest.approx([2 / 255]) and embedding.offset == pytest.approx([-1])
 
 
@@ -171,7 +173,7 @@ def test_names_of_one_gelu(vit: Path):
         ("gelu_accurate", "gelu_tanh"), ("gelu_pytorch_tanh", "gelu_tanh"),
     ):  # fmt: skip
         edit_config(vit, hidden_act=name)
-        assert read_checkpoint(vit).activation == expected
+        assert read_checkpoint(vit).block("layer0.ffn").activation == expected
 
 
 def test_labels_of_one_output(bert: Path):
@@ -185,7 +187,7 @@ def test_labels_of_one_output(bert: Path):
 def test_shortened(bert: Path, vit: Path):
     whole = read_checkpoint(bert)
     short, ids = shortened(whole, 4), np.load(BERT / "expected.npz")["ids"][1:2]
-    assert short.max_tokens == len(short.embedding.position) == 4 and short.source == whole.source
+    assert short.max_tokens == len(short.input.position) == 4 and short.source == whole.source
     assert np.array_equal(forward(short, ids), forward(whole, ids))
     assert shortened(whole, 9) is whole
     for checkpoint, count, words in (
@@ -203,7 +205,7 @@ def test_shortened(bert: Path, vit: Path):
 def test_no_padding_id(bert: Path):
     """Without one, every id is a token."""
     edit_config(bert, pad_token_id=None)
-    assert [len(x) for x in check_inputs(read_checkpoint(bert), np.array([[0, 3, 0]]))] == [3]
+    assert [len(x) for x in read_checkpoint(bert).samples(np.array([[0, 3, 0]]))] == [3]
 
 
 def test_source_is_of_content(bert: Path, vit: Path, tmp_path: Path):
@@ -272,7 +274,7 @@ def test_altered_tensor_header(vit: Path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model_type": "gpt2"}, ["model_type", "gpt2", '"vit" or "bert"']),
+        ({"model_type": "gpt2"}, ["model_type", "gpt2", '"bert" or "vit"']),
         ({"model_type": None}, ["model_type is missing"]),
         ({"model_type": 3}, ["model_type must be a string"]),
         ({"hidden_act": "swish"}, ["hidden_act", "swish", "gelu_new"]),
@@ -418,7 +420,6 @@ def test_images_refused(change, words: list[str]):
 )
 def test_token_ids_refused(ids, words: list[str]):
     checkpoint = read_checkpoint(BERT)
-    assert isinstance(checkpoint.embedding, TokenEmbedding)
     with pytest.raises(InputError) as caught:
         forward(checkpoint, ids)
     assert all(word in str(caught.value) for word in words)

@@ -15,7 +15,7 @@ from hw.config import CoreConfig, preset
 from hw.memories import LOADABLE
 from hw.program import isa
 from hw.program.isa import Target
-from sim.qmodel import Activation, ResidualInput
+from sim.qmodel import linears
 
 EDGE = preset("edge")
 LARGE = preset("large")
@@ -91,20 +91,33 @@ def test_limits_are_refused_by_name(digits):
 
 
 def test_a_contraction_that_overflows_the_accumulator_is_refused(digits):
-    layer = digits.layers[0]
-    wide = replace(layer.ffn, down=replace(layer.ffn.down, weight=np.zeros((64, 4097), np.int8)))
-    model = replace(digits, layers=(replace(layer, ffn=wide), digits.layers[1]))
+    ffn = digits.block("layer0.ffn")
+    wide = replace(ffn, down=replace(ffn.down, weight=np.zeros((64, 4097), np.int8)))
+    model = replace(digits, **digits.mapped(lambda _, block: wide if block is ffn else block))
     refused(model, EDGE, "a contraction of 4097 overflows the 28-bit accumulators")
 
 
 def test_models_without_a_schedule_are_refused_by_name(digits, post):
-    refused(replace(digits, norm="post"), EDGE, "post-norm models take no patches")
-    refused(replace(post, input=ResidualInput()), EDGE, "an embedding LayerNorm goes with post-norm")
-    refused(replace(post, final_norm=post.layers[0].norm1), EDGE, "post-norm models have no final norm")
-    refused(replace(digits, final_norm=None), EDGE, "a pre-norm classifier needs a final norm")
-    refused(replace(digits, layers=()), EDGE, "int8 operands go with no layers")
-    pooled = random_model(norm="post", hidden=16, heads=2, ffn=16, tokens=8, classes=2, pooler=True)
-    refused(replace(pooled, classifier=None), EDGE, "a pooler needs a classifier")
+    head = random_model(hidden=20, heads=3, head_dim=12, ffn=28, tokens=17, classes=4).head
+    for model, message in [
+        (
+            replace(digits, stem=digits.stem + post.stem, layers=post.layers),
+            r"there is no schedule for patches, embedding, norm\* before post-norm layers",
+        ),
+        (replace(digits, layers=()), "no schedule for no layers between patches, embedding and first_row, norm, class"),
+        (
+            replace(digits, layers=(*digits.layers, digits.layers[0][:3])),
+            "no schedule for layer 2 of norm, attention, residual behind layers of norm, attention, residual, norm",
+        ),
+        (replace(digits, layers=(digits.layers[0][:3],)), "no schedule for layers of norm, attention, residual; use"),
+        (replace(post, head=head), "no schedule for first_row, norm, classifier behind post-norm layers"),
+        (replace(digits, head=digits.head[:1]), "no schedule for first_row behind pre-norm layers"),
+        (replace(digits, head=digits.head[2:]), "classifier reads operand rows, which no block before it makes"),
+        (replace(post, stem=()), "layer0.attention reads operand rows"),
+        (replace(digits, stem=()), "layer0.norm1 reads the residual stream"),
+        (replace(post, head=(*head, head[-1])), "there is more than one block classifier"),
+    ]:
+        refused(model, EDGE, message)
 
 
 @pytest.mark.parametrize("lag", [0, 3])
@@ -138,10 +151,9 @@ def test_weights_are_all_there_and_the_rest_is_zero(post, config):
     """Every weight once, in tiles of columns and words of contraction; nothing but zeros beside them."""
     image = compile_model(post, config)
     stored = weight_bytes(image)
-    layer = post.layers[0]
-    linears = [layer.attention.q, layer.attention.k, layer.attention.v, layer.attention.o, layer.ffn.up, layer.ffn.down]
+    matrices = [*linears(post.block("layer0.attention")), *linears(post.block("layer0.ffn"))]
     stored_values, counts = np.unique(stored[stored != 0], return_counts=True)
-    weights = np.concatenate([w.weight.ravel() for w in linears])
+    weights = np.concatenate([w.weight.ravel() for w in matrices])
     values, expected = np.unique(weights[weights != 0], return_counts=True)
     assert (stored_values == values).all()
     assert (counts == expected).all()
@@ -150,7 +162,7 @@ def test_weights_are_all_there_and_the_rest_is_zero(post, config):
 def test_each_head_starts_on_a_tile_and_on_a_word(post):
     """Q of head h: rows h * 16 .. of the padded matrix on a 4x4x8 array, heads of 12 padded to 16."""
     image = compile_model(post, EDGE)
-    q = post.layers[0].attention.q.weight  # [36, 20]: 12 tiles of 3 words, the first matrix in W
+    q = post.block("layer0.attention").q.weight  # [36, 20]: 12 tiles of 3 words, the first matrix in W
     tiles = weight_bytes(image)[: 12 * 3].reshape(12, 3, 4, 8).transpose(0, 2, 1, 3).reshape(48, 24)
     for head in range(3):
         assert (tiles[16 * head : 16 * head + 12, :20] == q[12 * head : 12 * head + 12]).all()
@@ -162,7 +174,7 @@ def test_padded_channels_give_zero(post):
     """Multiplier 0, bias 0, shift 1 (a legal shift)."""
     image = compile_model(post, EDGE)
     first = [isa.ChannelParameters.from_bits(w) for w in image.memories[Target.CHAN][:16]]
-    attention = post.layers[0].attention
+    attention = post.block("layer0.attention")
     assert [p.mult for p in first] == [*attention.q.mult[:12], 0, 0, 0, 0]
     assert [(p.bias, p.shift, p.bank) for p in first[12:]] == [(0, 1, 0)] * 4
 
@@ -186,7 +198,7 @@ def test_inputs_are_padded_to_whole_memory_words(kind):
     for config in (EDGE, LARGE, DECODE, preset("tiny")):
         image = compile_model(model, config)
         port = image.input
-        assert port.kind == kind
+        assert port.form.kind == kind
         x = random_rows(model, 7)
         packet = image.input_packet(x)
         header = isa.PacketHeader.from_bits(int(packet[0]))
@@ -285,7 +297,7 @@ def test_differences_are_counted_and_placed():
 def test_ibert_tables_are_parameters():
     model = random_model(hidden=16, heads=2, ffn=16, tokens=8, gelu="ibert")
     image = compile_model(model, replace(EDGE, gelu="ibert"))
-    activation: Activation = model.layers[0].ffn.activation
+    activation = model.block("layer0.ffn").activation
     parameters = isa.GeluParameters.from_bits(image.memories[Target.TABLE][0])
     names = ("b", "c", "mult", "shift")
     assert [getattr(parameters, n) for n in names] == [getattr(activation, n) for n in names]

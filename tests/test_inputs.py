@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from gen.errors import InputError
-from gen.model.checkpoint import Checkpoint, read_checkpoint
-from gen.model.floatmodel import embed, forward
-from gen.model.inputs import Tokens, check_inputs, tokenized
+from gen.model.blocks import Checkpoint
+from gen.model.checkpoint import read_checkpoint
+from gen.model.floatmodel import forward
+from gen.model.inputs import Tokens, tokenized
 from gen.model.quantize import integer_inputs, quantise
 from gen.model.randommodel import random_checkpoint
 from sim import reference
@@ -35,21 +36,21 @@ def batch() -> dict[str, np.ndarray]:
 
 
 def refused(checkpoint: Checkpoint, samples: object, *words: str) -> None:
-    for use in (check_inputs, forward):
+    for use in (checkpoint.samples, lambda samples: forward(checkpoint, samples)):
         with pytest.raises(InputError) as caught:
-            use(checkpoint, samples)
+            use(samples)
         assert all(word in str(caught.value) for word in ("; ", *words)), caught.value
 
 
 def test_types_reach_the_float_model(checkpoint: Checkpoint):
     """All of type 1 is what a checkpoint computes whose types 0 and 1 are exchanged; and each token has its own."""
-    embedding = checkpoint.embedding
-    swapped = replace(checkpoint, embedding=replace(embedding, token_type=embedding.token_type[::-1]))
+    source = checkpoint.input
+    swapped = replace(checkpoint, input=replace(source, token_type=source.token_type[::-1]))
     ids = np.array([3, 1, 4, 1, 5])
     assert np.array_equal(forward(checkpoint, [Tokens(ids, np.ones(5, int))]), forward(swapped, [ids]))
     types = np.array([0, 0, 1, 0, 1])
-    rows, _ = embed(checkpoint, check_inputs(checkpoint, [Tokens(ids, types)]))
-    expected = [embedding.word[i] + embedding.position[n] + embedding.token_type[t] for n, (i, t) in
+    rows, _ = source.rows(checkpoint.samples([Tokens(ids, types)]))
+    expected = [source.word[i] + source.position[n] + source.token_type[t] for n, (i, t) in
                 enumerate(zip(ids, types, strict=True))]  # fmt: skip
     assert np.allclose(rows, expected, rtol=0, atol=1e-6)
 
@@ -80,11 +81,11 @@ def test_padding_on_either_side_counts_for_nothing(checkpoint: Checkpoint, batch
 
 def test_mask_decides_over_padding_ids(checkpoint: Checkpoint):
     ids, mask = np.array([0, 3, 0, 0, 7]), np.array([1, 1, 1, 1, 0])
-    (kept,) = check_inputs(checkpoint, [Tokens(ids, mask=mask)])
+    (kept,) = checkpoint.samples([Tokens(ids, mask=mask)])
     assert kept.ids.tolist() == [0, 3, 0, 0]
-    (again,) = check_inputs(checkpoint, [kept])
+    (again,) = checkpoint.samples([kept])
     assert again.ids.tolist() == [0, 3, 0, 0]
-    (kept,) = check_inputs(checkpoint, [Tokens(ids, mask=mask.astype(bool))])
+    (kept,) = checkpoint.samples([Tokens(ids, mask=mask.astype(bool))])
     assert kept.ids.tolist() == [0, 3, 0, 0]
 
 

@@ -111,8 +111,8 @@ def test_altered_structure_is_refused(saved: Path):
 
 def test_other_format_version_is_refused(saved: Path):
     data = saved.read_bytes()
-    saved.write_bytes(data.replace(b'\\"format\\": 2', b'\\"format\\": 7'))
-    refusal(saved, "format 7", "reads 2")
+    saved.write_bytes(data.replace(b'\\"format\\": 3', b'\\"format\\": 7'))
+    refusal(saved, "format 7", "reads 3")
 
 
 def test_other_files_are_refused(tmp_path: Path, saved: Path):
@@ -170,33 +170,46 @@ def test_unwritable_place_is_refused(tmp_path: Path, model: QuantModel):
         save_model(model, tmp_path / "none" / "m")
 
 
-def drop(part: dict, name: str, tensors: dict) -> None:
-    del tensors[part[name]["tensor"]]
-    part[name] = None
+NORM1, FFN, CLASSIFIER = ("layers", 0, 0), ("layers", 0, 4), ("head", 2)
+
+
+def at(structure: dict, place: tuple) -> dict:
+    for key in place:
+        structure = structure[key]
+    return structure
 
 
 NONSENSE = [
     (lambda s, t: s.update(max_tokens={}), ("max_tokens must be an integer", "an object")),
     (lambda s, t: s.update(max_tokens=True), ("max_tokens must be an integer", "True")),
     (lambda s, t: s.update(hidden=10**30), ("hidden must lie in 1..65536",)),
-    (lambda s, t: s.update(heads=1), ("attention.q.weight must be of shape [8, 16], not [16, 16]",)),
+    (lambda s, t: s.update(heads=1), ("layer0.attention.q.weight must be of shape [8, 16], not [16, 16]",)),
     (lambda s, t: s.update(exp="taylor"), ("exp must be one of base2, ibert",)),
     (lambda s, t: s["scales"]["map"].update(output=float("1e300")), ("scales.output must lie in",)),
     (lambda s, t: s["scales"]["map"].pop("input"), ("scales lacks 'input'",)),
     (lambda s, t: s.update(name="[/x]"), ("name must be of letters",)),
     (lambda s, t: s["labels"].pop(), ("labels must be 4",)),
     (lambda s, t: s.update(source="0" * 63), ("source must be a SHA-256",)),
-    (lambda s, t: s["input"].update({"class": "Unheard"}), ("input must be one of PatchInput",)),
-    (lambda s, t: s.update(layers=[s["layers"]]), ("layers.0 must be an object, not a list",)),
-    (lambda s, t: drop(s["layers"][0]["norm1"], "gamma8", t), ("layers.0.norm1 lacks gamma8",)),
-    (lambda s, t: s["layers"][0]["norm1"].update(eps=0), ("norm1.eps must lie in 1..",)),
-    (lambda s, t: drop(s["layers"][0]["ffn"]["activation"], "bank", t), ("of kind table must have tables",)),
-    (lambda s, t: s["classifier"].pop("bias"), ("classifier lacks field 'bias'",)),
-    (lambda s, t: s["classifier"].update(bias={"tensor": "x"}), ("classifier.bias must be of type ndarray",)),
-    (lambda s, t: t.update({"classifier.mult": t["classifier.mult"][:2]}), ("classifier.mult must be of shape [4]",)),
-    (lambda s, t: t.update({"classifier.shift": t["classifier.shift"] * 0}), ("shift must lie in 1..63, not 0..0",)),
-    (lambda s, t: t["layers.0.attention.out_shift"].fill(60), ("out_shift must lie in 1..53",)),
-    (lambda s, t: t.update({"classifier.weight": t["classifier.weight"] * 1.0}), ("must be int8, not float64",)),
+    (lambda s, t: s["input"].update({"class": "Unheard"}), ("input must be of class Input",)),
+    (lambda s, t: s["input"].update(kind="images"), ("input.kind must be one of patches, residual, operands",)),
+    (lambda s, t: s["input"].update(features=0), ("input.features must lie in 1..65536",)),
+    (lambda s, t: s["input"].update(features=4), ("embedding.linear.weight must be of shape [16, 4], not [16, 3]",)),
+    (lambda s, t: s["input"].update(kind="residual"), ("input.features must be 16, as hidden is, not 3",)),
+    (lambda s, t: s.update(layers=[s["layers"]]), ("layers.0.0 must be one of PatchEmbedding, Norm",)),
+    (lambda s, t: s["stem"][0].update({"class": "Unheard"}), ("stem.0 must be one of PatchEmbedding",)),
+    (lambda s, t: at(s, NORM1).update(extra=1), ("layers.0.0 has an unknown field 'extra'",)),
+    (lambda s, t: at(s, NORM1).update(noun="x"), ("layers.0.0 has an unknown field 'noun'",)),
+    (lambda s, t: at(s, NORM1).update(stream=True), ("layer0.norm1 lacks its wide form",)),
+    (lambda s, t: at(s, NORM1).update(eps=0), ("layer0.norm1.eps must lie in 1..",)),
+    (lambda s, t: at(s, NORM1)["narrow"].update(shift=0), ("layer0.norm1.narrow.shift must lie in 1..31",)),
+    (lambda s, t: at(s, FFN)["activation"].pop("bank"), ("layers.0.4.activation lacks field 'bank'",)),
+    (lambda s, t: at(s, FFN)["activation"].update({"class": "Relu"}), ("activation has an unknown field 'bank'",)),
+    (lambda s, t: at(s, CLASSIFIER)["linear"].pop("bias"), ("head.2.linear lacks field 'bias'",)),
+    (lambda s, t: at(s, CLASSIFIER)["linear"].update(bias={"tensor": "x"}), ("linear.bias must be of type ndarray",)),
+    (lambda s, t: t.update({"head.2.linear.mult": t["head.2.linear.mult"][:2]}), ("linear.mult must be of shape [4]",)),
+    (lambda s, t: t.update({"head.2.linear.shift": t["head.2.linear.shift"] * 0}), ("shift must lie in 1..63, not 0",)),
+    (lambda s, t: t["layers.0.1.out_shift"].fill(60), ("layer0.attention.out_shift must lie in 1..53",)),
+    (lambda s, t: t.update({"head.2.linear.weight": t["head.2.linear.weight"] * 1.0}), ("must be int8, not float64",)),
 ]
 
 
@@ -208,3 +221,43 @@ def test_nonsense_under_a_right_hash_is_refused(tmp_path: Path, saved: Path, cha
     header = {"format": FORMAT, "model": structure, "sha256": gen.model.modelfile._digest(structure, tensors)}
     save_file(tensors, saved, {"rtlformer": json.dumps(header)})
     refusal(saved, *words)
+
+
+ORDERS = [
+    (lambda m: {"layers": (m.layers[0][1:] + m.layers[0][:1],)}, "layer0.attention reads operand rows, which no block"),
+    (lambda m: {"layers": (m.layers[0][:2] + m.layers[0][3:],)}, "layer0.ffn makes an update where no block has added"),
+    (lambda m: {"layers": (m.layers[0][:-1],)}, "no block adds the last update to the residual stream"),
+    (lambda m: {"layers": ((),)}, None),
+    (lambda m: {"stem": ()}, "layer0.norm1 reads the residual stream, which no block before it makes"),
+    (lambda m: {"head": (*m.head[:2], *m.head[1:])}, "there is more than one block final_norm"),
+    (lambda m: {"head": m.head[:-1], "labels": ()}, "final_norm has a narrow form, which nothing reads"),
+    (lambda m: {"head": m.head[2:]}, "classifier reads operand rows, which no block before it makes"),
+    (lambda m: {"head": (), "labels": ()}, None),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), ORDERS)
+def test_blocks_that_do_not_follow_from_each_other_are_refused(tmp_path: Path, model: QuantModel, change, message: str):
+    """What is written can be read, and the golden model can run it, whether a core can or not."""
+    changed = dataclasses.replace(model, **change(model))
+    if message is None:
+        save_model(changed, tmp_path / "m")
+        assert reference.forward(load_model(tmp_path / "m"), random_rows(changed, 4))["output"].size
+        return
+    with pytest.raises(InputError, match=message):
+        save_model(changed, tmp_path / "m")
+    structure, tensors = gen.model.modelfile._encode(changed)
+    header = {"format": FORMAT, "model": structure, "sha256": gen.model.modelfile._digest(structure, tensors)}
+    save_file(tensors, tmp_path / "m", {"rtlformer": json.dumps(header)})
+    refusal(tmp_path / "m", message)
+
+
+@pytest.mark.parametrize(
+    ("form", "message"), [("narrow", "lacks its narrow form"), ("wide", "wide form, which nothing")]
+)
+def test_a_norm_has_the_forms_that_are_needed(tmp_path: Path, model: QuantModel, form: str, message: str):
+    norm = model.block("layer0.norm1")
+    other = dataclasses.replace(norm, **{form: None if form == "narrow" else norm.narrow})
+    changed = dataclasses.replace(model, **model.mapped(lambda _, block: other if block is norm else block))
+    with pytest.raises(InputError, match=message):
+        save_model(changed, tmp_path / "m")

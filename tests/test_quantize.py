@@ -13,14 +13,15 @@ import pytest
 
 from gen.errors import InputError
 from gen.model.activations import quantise_activation, tanh_table
+from gen.model.blocks import Checkpoint, Dense, Norm
 from gen.model.calibration import calibrate, measure
-from gen.model.checkpoint import Affine, Checkpoint, Dense, RowEmbedding, read_checkpoint
+from gen.model.checkpoint import read_checkpoint
 from gen.model.fixedpoint import linear, multiplier, norm, smoothing
 from gen.model.floatmodel import forward, gelu, trace
 from gen.model.quantize import integer_inputs, quantise
 from gen.model.randommodel import random_checkpoint, random_model, random_rows, random_samples
-from sim import golden, reference
-from sim.qmodel import Activation, Linear, Norm, QuantModel
+from sim import golden, qmodel, reference
+from sim.qmodel import Linear, NormForm, QuantModel
 
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = ROOT / "examples" / "digits"
@@ -179,7 +180,8 @@ def test_quantisation_is_deterministic():
 @pytest.mark.parametrize("norm_kind", ["pre", "post"])
 def test_constants_fit_their_fields(norm_kind: str, gelu: str):
     model = random_model(norm=norm_kind, hidden=30, heads=3, ffn=70, layers=2, tokens=8, classes=4, gelu=gelu, seed=1)
-    linears, norms, activations = parts(model, Linear), parts(model, Norm), parts(model, Activation)
+    linears, norms = parts(model, Linear), parts(model, qmodel.Norm)
+    activations = parts(model, qmodel.IBertGelu if gelu == "ibert" else qmodel.Table)
     assert len(linears) == 13 and len(activations) == 2 and len(norms) == 5
     for part in linears:
         assert part.weight.dtype == np.int8 and part.weight.min() >= -127
@@ -189,31 +191,32 @@ def test_constants_fit_their_fields(norm_kind: str, gelu: str):
         assert (np.abs(part.weight.astype(int)).max(1) == 127).all()
     for part in norms:
         assert 1 <= part.eps < 1 << 40
-        for gamma, beta, shift in ((part.gamma8, part.beta8, part.shift8), (part.gamma16, part.beta16, part.shift16)):
-            if gamma is not None:
-                assert gamma.dtype == np.int16 and beta.dtype == np.int32 and 1 <= shift <= 63
-                assert np.abs(gamma.astype(int)).max() > 1 << 13 or np.abs(beta).max() > 1 << 28  # precision is used
+        for form in parts(part, NormForm):
+            assert form.gamma.dtype == np.int16 and form.beta.dtype == np.int32 and 1 <= form.shift <= 63
+            assert np.abs(form.gamma.astype(int)).max() > 1 << 13 or np.abs(form.beta).max() > 1 << 28  # to the full
     for part in activations:
         if gelu == "ibert":
             assert 0 < part.b < 1 << 12 and 0 < part.c < 1 << 20 and part.mult < 1 << 16 and 1 <= part.shift <= 63
         else:
             assert part.table.shape == (2, 256) and part.table.dtype == np.uint8 and part.bank.shape == (70,)
             assert 0 < part.bank.sum() < 70  # both banks are in use
-    assert (model.layers[0].norm1.gamma16 is None) == (norm_kind == "pre")
+    assert (model.block("layer0.norm1").wide is None) == (norm_kind == "pre")
+    assert all(part.narrow is not None for part in norms)
 
 
 def test_zero_weights_and_dead_channels_quantise():
     """A pruned model: zero rows, zero columns, a channel that LayerNorm switches off, an unused head."""
     checkpoint = random_checkpoint(hidden=16, heads=2, ffn=20, tokens=4, pixels=3, classes=3, seed=2)
-    layer = checkpoint.layers[0]
-    for weights in (layer.up, layer.down, layer.attention.o):
+    attention, ffn = checkpoint.block("layer0.attention"), checkpoint.block("layer0.ffn")
+    for weights in (ffn.up, ffn.down, attention.o):
         weights.weight[3] = 0
         weights.weight[:, 5] = 0
         weights.bias[3] = 0
-    for weights in (layer.attention.q, layer.attention.v):
+    for weights in (attention.q, attention.v):
         weights.weight[:8], weights.bias[:8] = 0, 0
-    layer.norm1.gamma[2] = layer.norm1.beta[2] = 0
-    layer.norm2.gamma[:] = 0
+    norm1, norm2 = checkpoint.block("layer0.norm1"), checkpoint.block("layer0.norm2")
+    norm1.gamma[2] = norm1.beta[2] = 0
+    norm2.gamma[:] = 0
     samples = random_samples(checkpoint, 64, 0)
     model = quantise(checkpoint, samples)
     assert relative_error(checkpoint, model, samples[:8]) < 0.1
@@ -243,14 +246,15 @@ def test_linear_folds_zero_points():
 def test_norm_equals_float_layernorm():
     random = np.random.default_rng(2)
     h = np.rint(3000 * random.standard_normal((50, 33))).astype(np.int64)
-    affine = Affine(gamma=random.lognormal(0, 0.5, 33), beta=random.standard_normal(33))
+    block = Norm(gamma=random.lognormal(0, 0.5, 33), beta=random.standard_normal(33))
     scale = 1 / 5000
     real = h * scale
     centred = real - real.mean(1, keepdims=True)
-    exact = centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-3) * affine.gamma + affine.beta
-    constants = norm(affine, 1e-3, scale, "x", scale8=np.full(33, 0.1), scale16=1e-3)
-    assert np.abs(reference.norm8(h, constants) - np.clip(exact / 0.1, -128, 127)).max() <= 0.6
-    assert np.abs(reference.norm16(h, constants) * 1e-3 - exact).max() < 0.006
+    exact = centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-3) * block.gamma + block.beta
+    constants = norm(block, 1e-3, scale, "x", narrow=np.full(33, 0.1), wide=1e-3)
+    narrow = reference.layernorm(h, constants, constants.narrow, 8)
+    assert np.abs(narrow - np.clip(exact / 0.1, -128, 127)).max() <= 0.6
+    assert np.abs(reference.layernorm(h, constants, constants.wide, 16) * 1e-3 - exact).max() < 0.006
 
 
 @pytest.mark.parametrize("eps", [1e-12, 1e-5, 1e-3, 1.0])
@@ -286,17 +290,17 @@ def test_constant_and_zero_rows_give_beta(shape: dict, eps: float):
     for biases in (True, False):
         checkpoint = replace(random_checkpoint(**shape), eps=eps)
         if not biases:
-            for part in parts(checkpoint, Affine):
+            for part in parts(checkpoint, Norm):
                 part.beta[:] = 0
             for part in parts(checkpoint, Dense):
                 part.bias[:] = 0
         for value in (0.0, 0.5):
             samples = np.full((4, 4, 32), value)
             model = quantise(checkpoint, samples, gelu=gelu)
-            first = model.input.norm if model.input.norm is not None else model.layers[0].norm1
             rows = integer_inputs(checkpoint, model, samples)
             name = "embedding.norm" if shape["norm"] == "post" else "layer0.norm1"
-            beta = golden.saturate(golden.shift_round(first.beta8.astype(np.int64), first.shift8), 8)
+            first = model.block(name).narrow
+            beta = golden.saturate(golden.shift_round(first.beta.astype(np.int64), first.shift), 8)
             assert (reference.forward(model, rows[0])[name] == beta).all()
             expected = np.concatenate([np.ravel(result) for result in forward(checkpoint, samples)])
             error = np.abs(integer_results(checkpoint, model, samples) - expected).max()
@@ -405,18 +409,40 @@ def test_ratio_outside_the_field_refused():
 
 
 def test_norm_weight_outside_the_field_refused():
-    affine = Affine(gamma=np.full(4, 1e9), beta=np.zeros(4))
-    refusal(lambda: norm(affine, 1e-5, 1e-3, "layer1.norm2", scale16=1e-3), "layer1.norm2", "too large")
+    block = Norm(gamma=np.full(4, 1e9), beta=np.zeros(4))
+    refusal(lambda: norm(block, 1e-5, 1e-3, "layer1.norm2", wide=1e-3), "layer1.norm2", "too large")
 
 
-def test_pre_norm_classifier_without_final_norm_refused():
-    checkpoint = replace(random_checkpoint(hidden=16, heads=2, ffn=16, tokens=4, pixels=3, classes=2), final_norm=None)
-    refusal(lambda: quantise(checkpoint, random_samples(checkpoint, 8, 0)), "final LayerNorm")
+@pytest.mark.parametrize(
+    ("shape", "change", "words"),
+    [
+        ({"pixels": 3, "classes": 2}, lambda c: {"head": c.head[2:]}, ["classifier reads operand rows"]),
+        ({"norm": "post"}, lambda c: {"stem": ()}, ["layer0.attention reads operand rows"]),
+        ({}, lambda c: {"stem": (c.block("final_norm"),), "layers": (c.layers[0][1:],)}, []),
+        ({}, lambda c: {"layers": (c.layers[0][:2] + c.layers[0][3:],)}, ["layer0.ffn makes an update"]),
+        ({}, lambda c: {"layers": (c.layers[0][:-1],), "head": ()}, ["no block adds the last update"]),
+        ({}, lambda c: {"layers": (c.layers[0][:3] + c.layers[0][1:],)}, ["more than one block layer0.attention"]),
+        ({"pixels": 3}, lambda c: {"stem": ()}, ["layer0.norm1 reads the residual stream"]),
+        ({"layers": 0}, lambda c: {"head": ()}, ["nothing comes out"]),
+    ],
+)
+def test_blocks_that_do_not_follow_from_each_other_are_refused(shape: dict, change, words: list[str]):
+    """A norm that makes the operand may stand anywhere before its readers."""
+    checkpoint = random_checkpoint(**{"hidden": 32, "heads": 2, "ffn": 64, "tokens": 4, **shape})
+    checkpoint = replace(checkpoint, **change(checkpoint))
+    samples = random_samples(checkpoint, 8, 0)
+    if words:
+        refusal(lambda: quantise(checkpoint, samples), checkpoint.name, *words)
+    else:
+        assert relative_error(checkpoint, quantise(checkpoint, samples), samples) < 0.1
 
 
-def test_post_norm_without_embedding_norm_refused():
-    checkpoint = replace(random_checkpoint(norm="post", hidden=16, heads=2, ffn=16, tokens=4), embedding=RowEmbedding())
-    refusal(lambda: quantise(checkpoint, random_samples(checkpoint, 8, 0)), "embedding LayerNorm")
+def test_a_norm_makes_what_is_read():
+    """Nothing reads operands behind the last layer of a post-norm model whose rows come out."""
+    shape = {"norm": "post", "hidden": 16, "heads": 2, "ffn": 16, "layers": 2, "tokens": 4}
+    rows, logits = random_model(**shape), random_model(**shape, classes=2)
+    assert rows.block("layer1.norm2").narrow is None and rows.block("layer0.norm2").narrow is not None
+    assert logits.block("layer1.norm2").narrow is not None
 
 
 def test_calibration_covers_every_tensor():

@@ -14,7 +14,6 @@ from gen.cli.common import Finite, force_option, json_option, show, step
 from gen.cli.data import load_array
 from gen.model.accuracy import HELD_OUT_OF, MAX_ERROR, assess, held_out
 from gen.model.checkpoint import read_checkpoint, shortened
-from gen.model.inputs import check_inputs
 from gen.model.modelfile import save_model
 from gen.model.quantize import quantise
 
@@ -87,10 +86,10 @@ def command(
     source = read_checkpoint(checkpoint)
     if max_tokens is not None:
         source = shortened(source, max_tokens)
-    samples, name = check_inputs(source, load_array(calibration), str(calibration)), str(calibration)
+    samples, name = source.samples(load_array(calibration), str(calibration)), str(calibration)
     seen, others = (samples, []) if evaluate is not None else held_out(samples)
     if evaluate is not None:
-        others, name = check_inputs(source, load_array(evaluate), str(evaluate)), str(evaluate)
+        others, name = source.samples(load_array(evaluate), str(evaluate)), str(evaluate)
     with step(f"quantising {source.name}"):
         model = quantise(source, seen, exp=exp, gelu=gelu)
         among = [*seen, *others] if len(others) < _FEW else None
@@ -118,7 +117,7 @@ def command(
         "layers": len(model.layers),
         "ffn": model.ffn,
         "max_tokens": model.max_tokens,
-        "classes": 0 if model.classifier is None else len(model.classifier.bias),
+        "classes": model.classes,
         "exp": exp,
         "gelu": gelu,
         "calibration_samples": len(samples),

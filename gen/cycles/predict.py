@@ -16,7 +16,7 @@ from gen.cycles.latencies import Latencies
 from gen.cycles.run import Operation
 from gen.cycles.simulation import Simulation
 from hw.config import CoreConfig
-from sim.qmodel import Attention, PatchInput, QuantModel
+from sim.qmodel import Attention, FirstRow, QuantModel, linears
 
 __all__ = ["Compiled", "CyclePrediction", "Latencies", "Operation", "predict", "useful_macs", "utilisation"]
 
@@ -97,22 +97,13 @@ def predict(
 def useful_macs(model: QuantModel, tokens: int | None = None) -> int:
     """Multiply-accumulates that a model needs: unpadded, all tokens; the classifier's head on one."""
     tokens = model.max_tokens if tokens is None else tokens
-
-    def attention(block: Attention) -> int:
-        weights = sum(w.weight.size for w in (block.q, block.k, block.v, block.o))
-        return tokens * weights + 2 * model.heads * tokens * tokens * model.head_dim
-
-    total = 0
-    if isinstance(model.input, PatchInput):
-        total += tokens * model.input.linear.weight.size
-    elif not model.layers:
-        total += attention(model.input.attention)
-    for layer in model.layers:
-        total += attention(layer.attention) + tokens * (layer.ffn.up.weight.size + layer.ffn.down.weight.size)
-    if model.pooler is not None:
-        total += model.pooler.linear.weight.size
-    if model.classifier is not None:
-        total += model.classifier.weight.size
+    total, rows = 0, tokens
+    for _, block in model.named():
+        if isinstance(block, FirstRow):
+            rows = 1
+        if isinstance(block, Attention):
+            total += 2 * model.heads * rows * rows * model.head_dim
+        total += rows * sum(matrix.weight.size for matrix in linears(block))
     return total
 
 

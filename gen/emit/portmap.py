@@ -7,7 +7,7 @@ import numpy as np
 
 from gen.emit.verilog import TOP
 from gen.program.assembler import fields_of
-from gen.program.image import INPUT_KINDS, Image
+from gen.program.image import Image
 from hw.core import BUSY_BITS, ERRORS
 from hw.host.registers import REGISTERS, STREAM_REGISTERS, Register, facts, reset_value
 from hw.memories import LOADABLE
@@ -126,9 +126,9 @@ def port_map(image: Image, verilog: str) -> dict:
         "input": {
             "header": f"{int(_input_header(image, tokens)):#018x}",
             "words_with_header": image.input_words(tokens),
-            "values": list(INPUT_KINDS[image.input.kind][:2]),
-            "bytes_a_value": INPUT_KINDS[image.input.kind][2],
-            "features": image.input.features,
+            "values": list(image.input.form.limits),
+            "bytes_a_value": image.input.form.dtype.itemsize,
+            "features": image.input.form.features,
         },
         "output": {
             "words": image.output_words(tokens),
@@ -139,7 +139,7 @@ def port_map(image: Image, verilog: str) -> dict:
 
 
 def _input_header(image: Image, tokens: int) -> int:
-    return image.input_packet(np.zeros((tokens, image.input.features), np.int64))[0]
+    return image.input_packet(np.zeros((tokens, image.input.form.features), np.int64))[0]
 
 
 def markdown(image: Image, verilog: str, wrapper: dict | None = None, *, origin: str = "") -> str:

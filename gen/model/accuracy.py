@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gen.model.checkpoint import Checkpoint
+from gen.model.blocks import Checkpoint
 from gen.model.floatmodel import forward
 from gen.model.quantize import integer_inputs
 from sim import reference
-from sim.qmodel import OperandInput, PatchInput, QuantModel
+from sim.blocks import Part, beside
+from sim.qmodel import Attention, FeedForward, Norm, PatchEmbedding, QuantModel, Residual
 
 __all__ = ["MAX_ERROR", "Accuracy", "assess", "held_out", "output_error"]
 
@@ -93,14 +94,15 @@ def assess(
     InputError
         If the samples do not fit the model.
     """
-    stages = dict(_stages(model))
+    stages, bounds = dict(_stages(model)), _bounds(model)
+    updates = {"embedding", *(block for block, made in model.named() if Part.UPDATE in made.makes)}
     expected: dict[str, npt.NDArray] = {}
     peaks: dict[str, float] = {}
 
     def observe(tensor: str, value: npt.NDArray) -> None:
         if tensor in stages or tensor == "output":
             expected[tensor] = value
-        if tensor == "embedding" or tensor.endswith((".attention", ".ffn")):
+        if tensor in updates:
             peaks[tensor] = float(np.abs(value).max())
 
     rows = integer_inputs(checkpoint, model, samples, name)
@@ -112,9 +114,10 @@ def assess(
         for tensor, values in found.items():
             values.append(trace[tensor].reshape(-1, expected[tensor].shape[-1]))
         for tensor, value in trace.items():
-            if (bounds := _bounds(model, tensor)) is not None:
+            if tensor in bounds:
+                least, largest = bounds[tensor]
                 count = ends.setdefault(tensor, [0, 0])
-                count[0] += int(((value <= bounds[0]) | (value >= bounds[1])).sum())
+                count[0] += int(((value <= least) | (value >= largest)).sum())
                 count[1] += value.size
     residual = model.scales["residual"]
     real = {tensor: np.concatenate(values) * residual for tensor, values in found.items() if tensor != "output"}
@@ -143,20 +146,28 @@ def _growth(errors: dict[str, float | None]) -> str:
 
 def _stages(model: QuantModel) -> Iterator[tuple[str, str]]:
     """The residual stream's tensors, and what was added to it last."""
-    if isinstance(model.input, PatchInput):
-        yield "embedding", "embedding"
-    for index in range(len(model.layers)):
-        yield f"layer{index}.residual1", f"layer{index}.attention"
-        yield f"layer{index}.residual2", f"layer{index}.ffn"
+    added = ""
+    for name, block in model.named():
+        if isinstance(block, PatchEmbedding):
+            yield name, name
+        if Part.UPDATE in block.makes:
+            added = name
+        if isinstance(block, Residual):
+            yield name, added
 
 
-def _bounds(model: QuantModel, tensor: str) -> tuple[int, int] | None:
-    """Least and largest value that ``tensor`` can hold, where its reaching them means that something was cut off."""
-    kind = tensor.rpartition(".")[2]
-    if kind in ("scores", "exp", "pooler") or (kind == "input" and isinstance(model.input, PatchInput)):
-        return None
-    if kind == "hidden" and model.layers[0].ffn.activation.unsigned:
-        return -1, 255  # 0 is where GELU and ReLU end
-    eight = {"q", "k", "v", "o", "norm", "norm1", "norm2", "hidden", "final_norm"}
-    wide = kind not in eight and not (kind == "input" and isinstance(model.input, OperandInput))
-    return (-32768, 32767) if wide else (-128, 127)
+def _bounds(model: QuantModel) -> dict[str, tuple[int, int]]:
+    """Least and largest value of each tensor whose reaching them means that something was cut off."""
+    eight, wide = (-128, 127), (-32768, 32767)
+    found = {"output": wide} | ({} if model.input.part == Part.PATCHES else {"input": model.input.limits})
+    for name, block in model.named():
+        match block:
+            case PatchEmbedding() | Residual():
+                found[name] = wide
+            case Norm():
+                found |= {name: eight, f"{name}.residual": wide}
+            case Attention():
+                found |= {beside(name, tensor): eight for tensor in "qkvo"}
+            case FeedForward():  # 0 is where GELU and ReLU end
+                found[beside(name, "hidden")] = (-1, 255) if block.activation.unsigned else eight
+    return found

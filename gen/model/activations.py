@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gen.model.blocks import Act, Dense
 from gen.model.calibration import Range
-from gen.model.checkpoint import Act, Dense
 from gen.model.fixedpoint import multiplier, smoothing
 from gen.model.floatmodel import ACTIVATIONS
-from sim.qmodel import Activation
+from sim.qmodel import Activation, IBertGelu, Relu, Table
 
 Float = npt.NDArray[np.floating]
 
@@ -60,7 +60,7 @@ def _gelu_table(function: Callable[[Float], Float], up: Range) -> Quantised:
     tables, sides = zip(*(_tabulate(function, GELU_LOW, top, GELU_DIP) for top in (high, high / 2)), strict=True)
     bank = (BANK_MARGIN * up.high <= high / 2).astype(np.uint8)
     in_scale, in_zero, out_scale, out_zero = np.array(sides)[bank].T
-    activation = Activation(kind="table", table=np.array(tables).astype(np.uint8), bank=bank)
+    activation = Table(table=np.array(tables).astype(np.uint8), bank=bank)
     return Quantised(activation=activation, in_scale=in_scale, in_zero=in_zero, out_scale=out_scale, out_zero=out_zero)
 
 
@@ -70,9 +70,7 @@ def tanh_table(up: Range) -> Quantised:
     high = float(np.clip(up.peak.max(), TANH_LEAST, TANH_RANGE))
     table, side = _tabulate(np.tanh, -high, high, math.tanh(high))
     in_scale, in_zero, out_scale, out_zero = (np.full(width, value) for value in side)
-    activation = Activation(
-        kind="table", table=np.array([table, table]).astype(np.uint8), bank=np.zeros(width, dtype=np.uint8)
-    )
+    activation = Table(table=np.array([table, table]).astype(np.uint8), bank=np.zeros(width, dtype=np.uint8))
     return Quantised(activation=activation, in_scale=in_scale, in_zero=in_zero, out_scale=out_scale, out_zero=out_zero)
 
 
@@ -82,7 +80,7 @@ def _relu(up: Range, down: Dense) -> Quantised:
     scale = smoothing(high, np.abs(down.weight).max(0))
     scale = scale * (high / scale).max() / 255
     zero = np.zeros_like(scale)
-    return Quantised(activation=Activation(kind="relu"), in_scale=scale, in_zero=zero, out_scale=scale, out_zero=zero)
+    return Quantised(activation=Relu(), in_scale=scale, in_zero=zero, out_scale=scale, out_zero=zero)
 
 
 def _gelu_ibert(up: Range, name: str) -> Quantised:
@@ -94,5 +92,5 @@ def _gelu_ibert(up: Range, name: str) -> Quantised:
     out = high / 127
     mult, shift = multiplier(scale / (2 * c) / out, name)  # far from zero y = 2 c x
     zero, one = np.zeros(len(up.peak)), np.ones(len(up.peak))
-    activation = Activation(kind="ibert", b=b, c=c, mult=int(mult), shift=int(shift))
+    activation = IBertGelu(b=b, c=c, mult=int(mult), shift=int(shift))
     return Quantised(activation=activation, in_scale=scale * one, in_zero=zero, out_scale=out * one, out_zero=zero)

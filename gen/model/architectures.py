@@ -10,19 +10,23 @@ from gen.errors import InputError
 from gen.model.hfconfig import Config
 from gen.model.tensorfile import TensorFile
 
-__all__ = ["MODEL_TYPES", "Architecture", "architecture"]
+__all__ = ["Architecture", "Heads", "architecture"]
 
-PRETRAINING = {"vit": "decoder.", "bert": "cls."}
-"""Beginning of the names of a model type's pre-training heads."""
-MODEL_TYPES = tuple(PRETRAINING)
 
-_ENCODER = {"vit": "ViTModel", "bert": "BertModel"}
-_CLASSIFIER = {"vit": "ViTForImageClassification", "bert": "BertForSequenceClassification"}
-_PRETRAINED = {
-    "vit": ("ViTForMaskedImageModeling",),
-    "bert": ("BertForPreTraining", "BertForMaskedLM", "BertForNextSentencePrediction"),
-}
-_EVERY_TOKEN = "BertForTokenClassification"
+@dataclass(frozen=True, kw_only=True)
+class Heads:
+    """The architectures of a model family: names that ``architectures`` may hold."""
+
+    encoder: str
+    """Nothing on the encoder."""
+    classifier: str
+    """A classifier on the first row."""
+    pretrained: tuple[str, ...]
+    """Pre-training heads, which are left out."""
+    pretraining: str
+    """Beginning of the names of their tensors."""
+    every_token: str | None = None
+    """A classifier on every row, which is refused; it is one without a pooler."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,7 @@ class Architecture:
     """What the user should know of it."""
 
 
-def architecture(config: Config, tensors: TensorFile, model_type: str, prefix: str) -> Architecture:
+def architecture(config: Config, tensors: TensorFile, heads: Heads, prefix: str) -> Architecture:
     """How to read the checkpoint of ``config`` and ``tensors``, whose encoder's names start with ``prefix``.
 
     Raises
@@ -46,30 +50,29 @@ def architecture(config: Config, tensors: TensorFile, model_type: str, prefix: s
     InputError
         If it is of an architecture that the core cannot run.
     """
-    heads = PRETRAINING[model_type]
-    classified, pretrained = tensors.starts_with("classifier."), tensors.starts_with(heads)
+    classified, pretrained = tensors.starts_with("classifier."), tensors.starts_with(heads.pretraining)
     name, notes = _named(config), []
     named = f"architectures names {name}"
     if name is None:
-        name = _CLASSIFIER[model_type] if classified else _ENCODER[model_type]
-        if model_type == "bert" and classified and not tensors.starts_with(f"{prefix}pooler."):
-            name = _EVERY_TOKEN
+        name = heads.classifier if classified else heads.encoder
+        if heads.every_token and classified and not tensors.starts_with(f"{prefix}pooler."):
+            name = heads.every_token
         what = "its classifier reads the first token alone" if classified else "hidden rows come out"
         named = f"names no architectures, by its tensors taken for {name}"
         notes.append(f"{config.path} {named}: {what}")
-    known = (_CLASSIFIER[model_type], _ENCODER[model_type], *_PRETRAINED[model_type])
-    if name == _EVERY_TOKEN:
+    known = (heads.classifier, heads.encoder, *heads.pretrained)
+    if name == heads.every_token:
         raise InputError(
             f"{config.path}: {named}, which is not supported, for its classifier reads every token; set architectures "
-            f"to {_ENCODER[model_type]} and take the classifier.* tensors out, to apply them to the rows that come out"
+            f"to {heads.encoder} and take the classifier.* tensors out, to apply them to the rows that come out"
         )
     if name not in known:
         raise InputError(f"{config.path}: {named}, which is not supported; export one of {', '.join(known)}")
-    classifier = name == _CLASSIFIER[model_type]
-    if pretrained or name in _PRETRAINED[model_type]:
+    classifier = name == heads.classifier
+    if pretrained or name in heads.pretrained:
         result = "the classifier's logits" if classifier else "hidden rows"
-        notes.append(f"the pre-training head ({heads}*) is left out: {result} come out")
-    return Architecture(name=name, classifier=classifier, heads=heads, notes=tuple(notes))
+        notes.append(f"the pre-training head ({heads.pretraining}*) is left out: {result} come out")
+    return Architecture(name=name, classifier=classifier, heads=heads.pretraining, notes=tuple(notes))
 
 
 def _named(config: Config) -> str | None:

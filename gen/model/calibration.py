@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from gen.model.checkpoint import Checkpoint
+from gen.model.blocks import Checkpoint
 from gen.model.floatmodel import forward
-from gen.model.inputs import Tokens
+from gen.model.inputs import Samples
 
 Float = npt.NDArray[np.floating]
 
@@ -80,9 +79,7 @@ PER_HEAD = frozenset("qkvo")
 SKIPPED = frozenset(("scores", "probabilities"))
 
 
-def calibrate(
-    checkpoint: Checkpoint, inputs: npt.NDArray | Sequence[npt.NDArray] | Sequence[Tokens]
-) -> dict[str, Range]:
+def calibrate(checkpoint: Checkpoint, inputs: Samples) -> dict[str, Range]:
     """Range of every intermediate that :func:`gen.model.floatmodel.forward` observes, by its name.
 
     Raises

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gen.errors import InputError
-from gen.model.checkpoint import Affine
+from gen.model.blocks import Norm
 from hw.program.isa import EPS_BITS
+from sim import qmodel
 from sim.golden import MULT_BITS, SHIFT_MAX
-from sim.qmodel import Linear, Norm
+from sim.qmodel import Linear, NormForm
 
 Float = npt.NDArray[np.floating]
 Int = npt.NDArray[np.integer]
@@ -96,42 +97,40 @@ def least_step(eps: float, count: int) -> float:
     return count * math.sqrt(eps / EPS_MAX)
 
 
-def least_peak(affine: Affine, unseen: float) -> Float:
+def least_peak(block: Norm, unseen: float) -> Float:
     """Least range of each channel of a LayerNorm's result, of whose rows calibration has not seen a share ``unseen``.
 
     What it knows without them: normalised values have deviation 1, so that most are below 3. Rows without variance
     tell nothing either: constants fit their fields for ranges from four steps of the normalised value on.
     """
-    gamma = np.abs(affine.gamma)
-    return np.maximum(unseen * (np.abs(affine.beta) + 3 * gamma), 4 * gamma / (1 << NORM_BITS))
+    gamma = np.abs(block.gamma)
+    return np.maximum(unseen * (np.abs(block.beta) + 3 * gamma), 4 * gamma / (1 << NORM_BITS))
 
 
 def norm(
-    affine: Affine,
+    block: Norm,
     eps: float,
     in_scale: float,
     name: str,
     *,
-    scale8: Float | None = None,
-    scale16: float | None = None,
-) -> Norm:
+    narrow: Float | None = None,
+    wide: float | None = None,
+) -> qmodel.Norm:
     """Constants of a LayerNorm of int16 rows in steps of ``in_scale``, which is at least :func:`least_step`.
 
-    ``scale8`` [hidden]: the step of each channel of the 8-bit form; ``scale16``: the step of the 16-bit form.
+    ``narrow`` [hidden]: the step of each channel of the 8-bit form; ``wide``: the step of the 16-bit form.
     """
-    count = len(affine.gamma)
-    steps = min(max(1, round(eps * (count / in_scale) ** 2)), EPS_MAX)
-    forms = {}
-    for bits, scale in ((8, scale8), (16, scale16)):
-        if scale is not None:
-            gamma, beta, shift = _norm_parameters(affine, scale, name)
-            forms |= {f"gamma{bits}": gamma, f"beta{bits}": beta, f"shift{bits}": shift}
-    return Norm(eps=steps, **forms)
+    return qmodel.Norm(
+        stream=block.stream,
+        eps=min(max(1, round(eps * (len(block.gamma) / in_scale) ** 2)), EPS_MAX),
+        narrow=None if narrow is None else _norm_form(block, narrow, name),
+        wide=None if wide is None else _norm_form(block, wide, name),
+    )
 
 
-def _norm_parameters(affine: Affine, scale: npt.ArrayLike, name: str) -> tuple[Int, Int, int]:
+def _norm_form(block: Norm, scale: npt.ArrayLike, name: str) -> NormForm:
     scale = np.asarray(scale, dtype=np.float64)
-    gamma, beta = affine.gamma / scale / (1 << NORM_BITS), affine.beta / scale
+    gamma, beta = block.gamma / scale / (1 << NORM_BITS), block.beta / scale
     largest = max(np.abs(gamma).max() / 32767, np.abs(beta).max() / (1 << 30), 2.0**-NORM_SHIFT_MAX)
     shift = int(np.floor(-np.log2(largest)))
     if shift < 1:
@@ -139,4 +138,8 @@ def _norm_parameters(affine: Affine, scale: npt.ArrayLike, name: str) -> tuple[I
             f"{name}: weight or bias of the LayerNorm is too large for the calibrated range; calibrate on"
             " representative inputs"
         )
-    return np.rint(gamma * 2.0**shift).astype(np.int16), np.rint(beta * 2.0**shift).astype(np.int32), shift
+    return NormForm(
+        gamma=np.rint(gamma * 2.0**shift).astype(np.int16),
+        beta=np.rint(beta * 2.0**shift).astype(np.int32),
+        shift=shift,
+    )

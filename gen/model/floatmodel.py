@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Float forward pass of a :class:`gen.model.checkpoint.Checkpoint`: the reference, and what calibration observes."""
+"""Float forward pass of a :class:`gen.model.blocks.Checkpoint`: the reference, and what calibration observes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ import numpy.typing as npt
 from scipy.special import erf
 
 from gen.errors import InputError
-from gen.model.checkpoint import (
-    Affine,
-    AttentionWeights,
-    BareAttention,
+from gen.model.blocks import (
+    Attention,
     Checkpoint,
+    Classifier,
     Dense,
-    EncoderLayer,
+    FeedForward,
+    FirstRow,
+    Norm,
     PatchEmbedding,
-    TokenEmbedding,
+    Pooler,
+    Residual,
 )
-from gen.model.inputs import Tokens, check_inputs, patches
+from gen.model.inputs import Samples
+from sim.blocks import Part, beside
 
 Float = npt.NDArray[np.floating]
 Observer = Callable[[str, Float], None]
@@ -50,7 +53,7 @@ def dense(x: Float, layer: Dense) -> Float:
     return x @ layer.weight.T.astype(x.dtype) + layer.bias
 
 
-def layernorm(x: Float, norm: Affine, eps: float) -> Float:
+def layernorm(x: Float, norm: Norm, eps: float) -> Float:
     """LayerNorm with the biased variance."""
     centred = x - x.mean(-1, keepdims=True)
     return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps) * norm.gamma + norm.beta
@@ -62,77 +65,64 @@ def softmax(x: Float) -> Float:
     return e / e.sum(-1, keepdims=True)
 
 
-def embed(checkpoint: Checkpoint, samples: Sequence[npt.NDArray] | Sequence[Tokens]) -> tuple[Float, list[int]]:
-    """Checked samples to residual rows of all of them [rows, hidden] (before any LayerNorm), and rows of each."""
-    embedding = checkpoint.embedding
-    if isinstance(embedding, PatchEmbedding):
-        images = np.stack(samples).astype(np.float64)
-        pixels = images * embedding.scale[:, None, None] + embedding.offset[:, None, None]
-        tokens = dense(patches(pixels, embedding.patch), embedding.dense)
-        cls = np.broadcast_to(embedding.cls, (len(images), 1, checkpoint.hidden))
-        rows = np.concatenate([cls, tokens], axis=1) + embedding.position
-        return rows.reshape(-1, checkpoint.hidden), [rows.shape[1]] * len(images)
-    if isinstance(embedding, TokenEmbedding):
-        ids, types = (np.concatenate([getattr(sample, name) for sample in samples]) for name in ("ids", "types"))
-        positions = np.concatenate([np.arange(len(sample)) for sample in samples])
-        rows = embedding.word[ids].astype(np.float64) + embedding.position[positions] + embedding.token_type[types]
-        return rows, [len(sample) for sample in samples]
-    return np.concatenate(samples).astype(np.float64), [len(rows) for rows in samples]
+def patch_embedding(x: Float, block: PatchEmbedding) -> Float:
+    """Rows of pixels [rows, features] of whole images to residual rows."""
+    tokens, hidden = block.position.shape
+    images = x.reshape(-1, tokens, x.shape[1])
+    pixels = images[:, 1:] * block.of_pixels(block.scale) + block.of_pixels(block.offset)
+    cls = np.broadcast_to(block.cls, (len(images), 1, hidden))
+    return (np.concatenate([cls, dense(pixels, block.dense)], axis=1) + block.position).reshape(-1, hidden)
 
 
-def attention(
-    x: Float, weights: AttentionWeights, heads: int, lengths: list[int], prefix: str, observe: Observer
-) -> Float:
-    """Multi-head attention with its output projection; ``x`` holds the rows of all sequences.
+def attention(x: Float, block: Attention, heads: int, lengths: list[int], name: str, observe: Observer) -> Float:
+    """Multi-head attention with its output projection; ``x`` holds the rows of all sequences, ``name`` is the block's.
 
     Observes q, k, v, o [rows, heads * head_dim], and for each sequence length scores and probabilities
     [sequences, heads, tokens, tokens].
     """
-    q, k, v = (dense(x, w) for w in (weights.q, weights.k, weights.v))
+    q, k, v = (dense(x, w) for w in (block.q, block.k, block.v))
     o = np.empty_like(q)
     head_dim = q.shape[1] // heads
     starts = np.cumsum([0, *lengths[:-1]])
-    for name, value in zip("qkv", (q, k, v), strict=True):
-        observe(prefix + name, value)
+    for tensor, value in zip("qkv", (q, k, v), strict=True):
+        observe(beside(name, tensor), value)
     for length in sorted(set(lengths)):
         rows = starts[np.array(lengths) == length][:, None] + np.arange(length)
         split = [t[rows].reshape(*rows.shape, heads, head_dim).transpose(0, 2, 1, 3) for t in (q, k, v)]
         scores = split[0] @ split[1].transpose(0, 1, 3, 2) / math.sqrt(head_dim)
         probabilities = softmax(scores)
         o[rows] = (probabilities @ split[2]).transpose(0, 2, 1, 3).reshape(*rows.shape, -1)
-        observe(f"{prefix}scores", scores)
-        observe(f"{prefix}probabilities", probabilities)
-    observe(f"{prefix}o", o)
-    return dense(o, weights.o)
+        observe(beside(name, "scores"), scores)
+        observe(beside(name, "probabilities"), probabilities)
+    observe(beside(name, "o"), o)
+    return dense(o, block.o)
 
 
-def feed_forward(x: Float, layer: EncoderLayer, activation: str, prefix: str, observe: Observer) -> Float:
+def feed_forward(x: Float, block: FeedForward, name: str, observe: Observer) -> Float:
     """Two-layer FFN; observes up (before the activation) and hidden (behind it)."""
-    up = dense(x, layer.up)
-    hidden = ACTIVATIONS[activation](up)
-    observe(f"{prefix}up", up)
-    observe(f"{prefix}hidden", hidden)
-    return dense(hidden, layer.down)
+    up = dense(x, block.up)
+    hidden = ACTIVATIONS[block.activation](up)
+    observe(beside(name, "up"), up)
+    observe(beside(name, "hidden"), hidden)
+    return dense(hidden, block.down)
 
 
 def forward(
-    checkpoint: Checkpoint,
-    inputs: npt.NDArray | Sequence[npt.NDArray] | Sequence[Tokens],
-    observe: Observer = lambda name, value: None,
+    checkpoint: Checkpoint, inputs: Samples, observe: Observer = lambda name, value: None
 ) -> Float | list[Float]:
     """Logits [N, classes], or where there is no classifier the last hidden rows of each sample, in float64.
 
-    ``inputs`` as :func:`gen.model.inputs.check_inputs` takes them. ``observe(name, value)`` receives every
+    ``inputs`` as :meth:`gen.model.blocks.Checkpoint.samples` takes them. ``observe(name, value)`` receives every
     intermediate, the rows of all samples one behind the other; names as in :func:`sim.reference.forward`, and besides
     ``layerN.attention`` and ``layerN.ffn`` (what is added to the residual), ``layerN.up`` and ``pooler.up``
-    (arguments of activations).
+    (arguments of activations). Residual rows that enter are the ``embedding``.
 
     Raises
     ------
     InputError
         If the inputs do not fit the model, or its numbers overflow on them.
     """
-    samples = check_inputs(checkpoint, inputs)
+    samples = checkpoint.samples(inputs)
     behind = "the input"
 
     def checked(name: str, value: Float) -> None:
@@ -151,66 +141,48 @@ def forward(
         ) from None
 
 
-def _forward(checkpoint: Checkpoint, samples: list[npt.NDArray], observe: Observer) -> Float | list[Float]:
+def _forward(checkpoint: Checkpoint, samples: Sequence, observe: Observer) -> Float | list[Float]:
     """:func:`forward` of checked samples."""
-
-    def normed(x: Float, norm: Affine, name: str) -> Float:
-        x = layernorm(x, norm, checkpoint.eps)
-        observe(name, x)
-        return x
-
-    def added(h: Float, delta: Float, name: str, total: str) -> Float:
-        observe(name, delta)
-        observe(total, h + delta)
-        return h + delta
-
-    def attend(x: Float, weights: AttentionWeights, prefix: str) -> Float:
-        return attention(x, weights, checkpoint.heads, lengths, prefix, observe)
-
-    h, lengths = embed(checkpoint, samples)
-    if isinstance(checkpoint.embedding, BareAttention):
-        observe("input", h)
-        return _result(checkpoint, attend(h, checkpoint.embedding.attention, ""), lengths, observe)
-    observe("embedding", h)
-    norm = getattr(checkpoint.embedding, "norm", None)
-    if norm is not None:
-        h = normed(h, norm, "embedding.norm")
-    for index, layer in enumerate(checkpoint.layers):
-        p = f"layer{index}."
-        if checkpoint.norm == "pre":
-            x = normed(h, layer.norm1, f"{p}norm1")
-            h = added(h, attend(x, layer.attention, p), f"{p}attention", f"{p}residual1")
-            x = normed(h, layer.norm2, f"{p}norm2")
-            h = added(h, feed_forward(x, layer, checkpoint.activation, p, observe), f"{p}ffn", f"{p}residual2")
-        else:
-            s = added(h, attend(h, layer.attention, p), f"{p}attention", f"{p}residual1")
-            h = normed(s, layer.norm1, f"{p}norm1")
-            s = added(h, feed_forward(h, layer, checkpoint.activation, p, observe), f"{p}ffn", f"{p}residual2")
-            h = normed(s, layer.norm2, f"{p}norm2")
-    return _result(checkpoint, h, lengths, observe)
-
-
-def _result(checkpoint: Checkpoint, h: Float, lengths: list[int], observe: Observer) -> Float | list[Float]:
-    """Final norm, pooler and classifier."""
-    starts = np.cumsum([0, *lengths])
-    x = h if checkpoint.classifier is None else h[starts[:-1]]
-    if checkpoint.final_norm is not None:
-        x = layernorm(x, checkpoint.final_norm, checkpoint.eps)
-        observe("final_norm", x)
-    if checkpoint.classifier is None:
-        observe("output", x)
-        return [x[start:stop] for start, stop in zip(starts[:-1], starts[1:], strict=True)]
-    if checkpoint.pooler is not None:
-        up = dense(x, checkpoint.pooler)
-        x = np.tanh(up)
-        observe("pooler.up", up)
-        observe("pooler", x)
-    x = dense(x, checkpoint.classifier)
-    observe("output", x)
-    return x
+    rows, lengths = checkpoint.input.rows(samples)
+    observe("embedding" if checkpoint.input.form.part == Part.STREAM else "input", rows)
+    x = h = update = logits = rows  # see sim.reference.forward
+    for name, block in checkpoint.named():
+        match block:
+            case PatchEmbedding():
+                h = patch_embedding(x, block)
+                observe(name, h)
+            case Norm():
+                x = layernorm(h, block, checkpoint.eps)
+                h = x if block.stream else h
+                observe(name, x)
+            case Attention():
+                update = attention(x, block, checkpoint.heads, lengths, name, observe)
+                observe(name, update)
+            case FeedForward():
+                update = feed_forward(x, block, name, observe)
+                observe(name, update)
+            case Residual():
+                h = h + update
+                observe(name, h)
+            case FirstRow():
+                first = np.cumsum([0, *lengths[:-1]])
+                x, h, lengths = x[first], h[first], [1] * len(lengths)
+            case Pooler():
+                up = dense(x, block.dense)
+                x = np.tanh(up)
+                observe(f"{name}.up", up)
+                observe(name, x)
+            case Classifier():
+                logits = dense(x, block.dense)
+    if checkpoint.result == Part.LOGITS:
+        observe("output", logits)
+        return logits
+    result = update if checkpoint.result == Part.UPDATE else h
+    observe("output", result)
+    return np.split(result, np.cumsum(lengths)[:-1])
 
 
-def trace(checkpoint: Checkpoint, inputs: npt.NDArray | Sequence[npt.NDArray] | Sequence[Tokens]) -> dict[str, Float]:
+def trace(checkpoint: Checkpoint, inputs: Samples) -> dict[str, Float]:
     """Every named intermediate of :func:`forward`, and its result under ``"output"``."""
     found: dict[str, Float] = {}
     forward(checkpoint, inputs, found.__setitem__)

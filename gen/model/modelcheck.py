@@ -10,8 +10,24 @@ import numpy.typing as npt
 
 from gen.model.fixedpoint import EPS_MAX, NORM_SHIFT_MAX
 from gen.schema import Misfit, describe
+from sim.blocks import OrderError, Part, check_order
 from sim.golden import MULT_BITS, SHIFT_MAX
-from sim.qmodel import Activation, Attention, FeedForward, Linear, Norm, OperandInput, PatchInput, QuantModel
+from sim.qmodel import (
+    Activation,
+    Attention,
+    Block,
+    Classifier,
+    FeedForward,
+    IBertGelu,
+    Linear,
+    Norm,
+    NormForm,
+    PatchEmbedding,
+    Pooler,
+    QuantModel,
+    Relu,
+    Table,
+)
 
 __all__ = ["check_values"]
 
@@ -42,33 +58,39 @@ def check_values(model: QuantModel) -> None:
             raise Misfit(f"scales lacks {name!r}")
     for name, scale in model.scales.items():
         _number(f"scales.{name}", scale, *SCALES)
-    match model.input:
-        case PatchInput(linear=linear, position=position):
-            _linear("input.linear", linear, model.hidden)
-            _tensor("input.position", position, np.int16, (model.max_tokens, model.hidden))
-        case OperandInput(attention=attention):
-            _attention("input.attention", attention, model)
-        case _:
-            _norm("input.norm", model.input.norm, model, narrow=True, wide=True)
-    post = model.norm == "post"
-    for index, layer in enumerate(model.layers):
-        where = f"layers.{index}"
-        _attention(f"{where}.attention", layer.attention, model)
-        _norm(f"{where}.norm1", layer.norm1, model, narrow=True, wide=post)
-        _norm(f"{where}.norm2", layer.norm2, model, narrow=True, wide=post)
-        _feed_forward(f"{where}.ffn", layer.ffn, model)
     if not re.fullmatch("([0-9a-f]{64})?", model.source):
         raise Misfit(f"source must be a SHA-256 in hexadecimal, or empty, not {describe(model.source)}")
-    head = model.classifier is not None
-    _norm("final_norm", model.final_norm, model, narrow=head, wide=not head)
-    if model.pooler is not None:
-        _linear("pooler.linear", model.pooler.linear, model.hidden, model.hidden)
-        _activation("pooler.activation", model.pooler.activation, model.hidden)
-    if head:
-        _linear("classifier", model.classifier, None, model.hidden)
-    classes = len(model.classifier.weight) if head else 0
-    if len(model.labels) not in (0, classes):
-        raise Misfit(f"labels must be {classes} for the classifier's outputs, not {len(model.labels)}")
+    _number("input.features", model.input.features, 1, SIZE_MAX)
+    if model.input.part != Part.PATCHES and model.input.features != model.hidden:
+        raise Misfit(f"input.features must be {model.hidden}, as hidden is, not {model.input.features}")
+    try:
+        check_order(model.named(), model.input)
+    except OrderError as error:
+        raise Misfit(str(error)) from None
+    for name, block in model.named():
+        _block(name, block, model)
+    if len(model.labels) not in (0, model.classes):
+        raise Misfit(f"labels must be {model.classes} for the classifier's outputs, not {len(model.labels)}")
+
+
+def _block(name: str, block: Block, model: QuantModel) -> None:
+    match block:
+        case PatchEmbedding():
+            _linear(f"{name}.linear", block.linear, model.hidden, model.input.features)
+            _tensor(f"{name}.position", block.position, np.int16, (model.max_tokens, model.hidden))
+        case Norm():
+            _norm(name, block, model)
+        case Attention():
+            _attention(name, block, model)
+        case FeedForward():
+            _linear(f"{name}.up", block.up, model.ffn, model.hidden)
+            _activation(f"{name}.activation", block.activation, model.ffn)
+            _linear(f"{name}.down", block.down, model.hidden, model.ffn)
+        case Pooler():
+            _linear(f"{name}.linear", block.linear, model.hidden, model.hidden)
+            _activation(f"{name}.activation", block.activation, model.hidden)
+        case Classifier():
+            _linear(f"{name}.linear", block.linear, None, model.hidden)
 
 
 def _number(where: str, value: float, low: float, high: float) -> None:
@@ -100,20 +122,24 @@ def _linear(where: str, linear: Linear, outputs: int | None, inputs: int | None 
     _tensor(f"{where}.shift", linear.shift, np.uint8, (outputs,), 1, SHIFT_MAX)
 
 
-def _norm(where: str, norm: Norm | None, model: QuantModel, *, narrow: bool, wide: bool) -> None:
-    """``narrow``, ``wide``: whether the 8- and the 16-bit form are used, and so must be there."""
-    if norm is None:
-        return
+def _norm(where: str, norm: Norm, model: QuantModel) -> None:
+    """The forms that are there are those that are needed."""
     _number(f"{where}.eps", norm.eps, 1, EPS_MAX)
-    for bits, used in ((8, narrow), (16, wide)):
-        gamma, beta = getattr(norm, f"gamma{bits}"), getattr(norm, f"beta{bits}")
-        _number(f"{where}.shift{bits}", getattr(norm, f"shift{bits}"), 1, NORM_SHIFT_MAX)
-        if gamma is None and beta is None and not used:
-            continue
-        if gamma is None or beta is None:
-            raise Misfit(f"{where} lacks {'gamma' if gamma is None else 'beta'}{bits}")
-        _tensor(f"{where}.gamma{bits}", gamma, np.int16, (model.hidden,))
-        _tensor(f"{where}.beta{bits}", beta, np.int32, (model.hidden,), -BETA_MAX, BETA_MAX)
+    for name, form, needed in (("narrow", norm.narrow, bool(model.readers(where))), ("wide", norm.wide, norm.stream)):
+        if form is None and needed:
+            raise Misfit(f"{where} lacks its {name} form")
+        if form is not None and not needed:
+            raise Misfit(f"{where} has a {name} form, which nothing reads")
+        if form is not None:
+            _norm_form(f"{where}.{name}", form, model.hidden)
+    if norm.narrow is None and norm.wide is None:
+        raise Misfit(f"{where} makes nothing that is read")
+
+
+def _norm_form(where: str, form: NormForm, hidden: int) -> None:
+    _tensor(f"{where}.gamma", form.gamma, np.int16, (hidden,))
+    _tensor(f"{where}.beta", form.beta, np.int32, (hidden,), -BETA_MAX, BETA_MAX)
+    _number(f"{where}.shift", form.shift, 1, NORM_SHIFT_MAX)
 
 
 def _attention(where: str, block: Attention, model: QuantModel) -> None:
@@ -128,22 +154,15 @@ def _attention(where: str, block: Attention, model: QuantModel) -> None:
         _tensor(f"{where}.{name}_shift", getattr(block, f"{name}_shift"), np.uint8, (model.heads,), 1, high)
 
 
-def _feed_forward(where: str, ffn: FeedForward, model: QuantModel) -> None:
-    _linear(f"{where}.up", ffn.up, model.ffn, model.hidden)
-    _activation(f"{where}.activation", ffn.activation, model.ffn)
-    _linear(f"{where}.down", ffn.down, model.hidden, model.ffn)
-
-
 def _activation(where: str, activation: Activation, outputs: int) -> None:
-    tables = [name for name in ("table", "bank") if getattr(activation, name) is not None]
-    if tables != (["table", "bank"] if activation.kind == "table" else []):
-        raise Misfit(
-            f"{where} of kind {activation.kind} must {'' if activation.kind == 'table' else 'not '}have tables"
-        )
-    if activation.kind == "table":
-        _tensor(f"{where}.table", activation.table, np.uint8, (2, 256))
-        _tensor(f"{where}.bank", activation.bank, np.uint8, (outputs,), 0, 1)
-    _number(f"{where}.b", activation.b, 0, (1 << 12) - 1)
-    _number(f"{where}.c", activation.c, 0, (1 << 20) - 1)
-    _number(f"{where}.mult", activation.mult, 0, (1 << MULT_BITS) - 1)
-    _number(f"{where}.shift", activation.shift, 1, SHIFT_MAX)
+    match activation:
+        case Table():
+            _tensor(f"{where}.table", activation.table, np.uint8, (2, 256))
+            _tensor(f"{where}.bank", activation.bank, np.uint8, (outputs,), 0, 1)
+        case IBertGelu():
+            _number(f"{where}.b", activation.b, 0, (1 << 12) - 1)
+            _number(f"{where}.c", activation.c, 0, (1 << 20) - 1)
+            _number(f"{where}.mult", activation.mult, 0, (1 << MULT_BITS) - 1)
+            _number(f"{where}.shift", activation.shift, 1, SHIFT_MAX)
+        case Relu():
+            pass

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One file for a quantised model: a safetensors file whose header also holds the model's structure and a hash.
 
-The header's only metadata entry, ``rtlformer``, is JSON: ``{"format": 2, "model": ..., "sha256": ...}``. ``model`` is
+The header's only metadata entry, ``rtlformer``, is JSON: ``{"format": 3, "model": ..., "sha256": ...}``. ``model`` is
 the dataclass of :mod:`sim.qmodel` as nested objects, each array replaced by the name of its tensor. The hash covers
 ``model`` and every tensor, so that a file altered anywhere is refused; and a file whose hash is right is still one of a
 model, with types, shapes and ranges that :mod:`sim.qmodel` and :mod:`gen.model.modelcheck` ask for, or refused.
@@ -26,7 +26,7 @@ from gen.model.modelcheck import check_values
 from gen.schema import Misfit, decode, describe
 from sim.qmodel import QuantModel
 
-FORMAT = 2
+FORMAT = 3
 KEY = "rtlformer"
 
 

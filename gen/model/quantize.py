@@ -10,44 +10,36 @@ I-BERT's); an int16 residual stream with one scale; GELU asymmetric with two tab
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from gen.errors import InputError
 from gen.model.activations import quantise_activation, tanh_table
-from gen.model.calibration import calibrate, unseen
-from gen.model.checkpoint import (
-    Affine,
-    AttentionWeights,
-    BareAttention,
-    Checkpoint,
-    Dense,
-    EncoderLayer,
-    PatchEmbedding,
-    TokenEmbedding,
-)
-from gen.model.fixedpoint import least_peak, least_step, linear, multiplier, norm, smoothing
-from gen.model.floatmodel import embed
-from gen.model.inputs import Tokens, check_inputs, patch_rows
-from sim.golden import saturate
-from sim.qmodel import (
+from gen.model.blocks import (
     Attention,
+    Block,
+    Checkpoint,
+    Classifier,
+    Dense,
     FeedForward,
-    Layer,
-    Linear,
     Norm,
-    OperandInput,
-    PatchInput,
+    PatchEmbedding,
     Pooler,
-    QuantModel,
-    ResidualInput,
+    Residual,
+    reading,
 )
+from gen.model.calibration import calibrate, unseen
+from gen.model.fixedpoint import least_peak, least_step, linear, multiplier, norm, smoothing
+from gen.model.inputs import Samples
+from sim import qmodel
+from sim.blocks import OrderError, Part, beside, check_order
+from sim.golden import saturate
+from sim.qmodel import QuantModel
 
 Float = npt.NDArray[np.floating]
-Samples = npt.NDArray | Sequence[npt.NDArray] | Sequence[Tokens]
 
 HEADROOM = 1.15  # of an int16 scale over the calibrated maximum
 LOGIT_HEADROOM = 4.0  # costs nothing: logits are int8 products, and nothing reads them but the host
@@ -60,20 +52,24 @@ KERNELS = {"exp": ("base2", "ibert"), "gelu": ("table", "ibert")}
 
 
 def quantise(checkpoint: Checkpoint, calibration: Samples, *, exp: str = "base2", gelu: str = "table") -> QuantModel:
-    """Quantise ``checkpoint`` with the ranges seen on ``calibration``: see :func:`gen.model.inputs.check_inputs`.
+    """Quantise ``checkpoint`` with the ranges seen on ``calibration``: see :meth:`gen.model.blocks.Checkpoint.samples`.
 
     ``exp`` and ``gelu`` name the kernels of the core that is to run the model.
 
     Raises
     ------
     InputError
-        If the calibration inputs do not fit the model, a kernel is unknown or cannot express the model, or a constant
-        does not fit its field.
+        If the calibration inputs do not fit the model, its blocks do not follow from each other, a kernel is unknown
+        or cannot express the model, or a constant does not fit its field.
     """
     for option, value in (("exp", exp), ("gelu", gelu)):
         if value not in KERNELS[option]:
             raise InputError(f'{option}: unknown kernel "{value}"; choose one of {", ".join(KERNELS[option])}')
-    if checkpoint.pooler is not None and gelu != "table":
+    try:
+        check_order(checkpoint.named(), checkpoint.input.form)
+    except OrderError as error:
+        raise InputError(f"{checkpoint.name}: {error}; correct the order of its blocks") from None
+    if gelu != "table" and any(isinstance(block, Pooler) for _, block in checkpoint.named()):
         raise InputError(f'{checkpoint.name}: gelu = "{gelu}" cannot express the pooler\'s tanh; choose gelu = "table"')
     try:
         with np.errstate(over="raise", invalid="raise"):
@@ -96,14 +92,9 @@ def integer_inputs(
     InputError
         If the inputs do not fit the model.
     """
-    samples = check_inputs(checkpoint, inputs, name)
-    if isinstance(checkpoint.embedding, PatchEmbedding):
-        return list(patch_rows(np.stack(samples), checkpoint.embedding.patch))
-    bits, kind = (8, np.int8) if isinstance(model.input, OperandInput) else (16, np.int16)
     with np.errstate(over="ignore"):
-        rows, lengths = embed(checkpoint, samples)
-        rows = np.clip(np.rint(rows / model.scales["input"]), -(1 << bits - 1), (1 << bits - 1) - 1).astype(kind)
-    return np.split(rows, np.cumsum(lengths)[:-1])
+        rows, lengths = checkpoint.input.rows(checkpoint.samples(inputs, name))
+        return np.split(model.input.rounded(rows / model.scales["input"]), np.cumsum(lengths)[:-1])
 
 
 def alive(ranges: npt.ArrayLike) -> Float:
@@ -114,20 +105,28 @@ def alive(ranges: npt.ArrayLike) -> Float:
 
 
 class _Quantiser:
-    """One run: the checkpoint, its calibrated ranges and the scales that follow from them."""
+    """One run: the checkpoint, its calibrated ranges, and the scales that follow from them.
+
+    Blocks are quantised in order. ``operand`` and ``zero`` are the scale and the zero point of each channel of the
+    operand that the last of them made, ``stream`` is the step of the residual stream.
+    """
 
     def __init__(self, checkpoint: Checkpoint, calibration: Samples, exp: str, gelu: str):
         self.checkpoint = checkpoint
         self.ranges = calibrate(checkpoint, calibration)
-        for name, affine in _norms(checkpoint).items():
-            seen = self.ranges[name]
-            least = least_peak(affine, unseen(seen.rows))
-            self.ranges[name] = replace(
-                seen, peak=np.maximum(seen.peak, least), largest=max(seen.largest, float(least.max()))
-            )
-        self.exp = exp
-        self.gelu = gelu
-        self.scales: dict[str, float] = {"residual": self.residual_scale()}
+        for name, block in checkpoint.named():
+            if isinstance(block, Norm):
+                seen = self.ranges[name]
+                least = least_peak(block, unseen(seen.rows))
+                self.ranges[name] = replace(
+                    seen, peak=np.maximum(seen.peak, least), largest=max(seen.largest, float(least.max()))
+                )
+        self.exp, self.gelu = exp, gelu
+        residual = self.residual_step()
+        self.scales = {"residual": residual, "input": self.input_step(residual), "output": residual}
+        self.stream = self.scales["input"]
+        self.operand = np.full(checkpoint.input.form.features, self.scales["input"])
+        self.zero: Float | int = 0
 
     def wide(self, *names: str, headroom: float = HEADROOM) -> float:
         """Step of an int16 tensor that holds all the named ones."""
@@ -137,213 +136,159 @@ class _Quantiser:
         """``step`` of an int16 tensor that a LayerNorm reads, made coarser where eps asks for it."""
         return max(step, least_step(self.checkpoint.eps, self.checkpoint.hidden))
 
-    def residual_scale(self) -> float:
+    def enters_as_it_is(self) -> bool:
+        """Whether the input is the residual stream without a norm that makes another of it."""
+        stem = self.checkpoint.stem
+        return self.checkpoint.input.form.part == Part.STREAM and not any(isinstance(block, Norm) for block in stem)
+
+    def own_scale(self, name: str) -> bool:
+        """Whether a norm's rows have a scale of their own, for nothing is added to them: those of one in the head."""
+        return name in self.checkpoint.head_names
+
+    def residual_step(self) -> float:
         """One step for every tensor that is, or is added to, the residual stream."""
-        checkpoint = self.checkpoint
-        if isinstance(checkpoint.embedding, BareAttention):
-            return self.wide("output")
-        kinds = {"residual1", "residual2", "attention", "ffn"}
-        if checkpoint.norm == "post":
-            kinds |= {"norm", "norm1", "norm2"}
-        elif not isinstance(checkpoint.embedding, PatchEmbedding):
-            kinds.add("embedding")
-        scale = self.wide(*(name for name in self.ranges if name.rpartition(".")[2] in kinds))
-        if isinstance(checkpoint.embedding, PatchEmbedding):
-            # position + patch, where the patch alone must fit too
-            bound = self.ranges["embedding"].largest + np.abs(_position(checkpoint.embedding)).max()
-            scale = max(scale, HEADROOM * float(bound) / INT16_MAX)
-        return self.normed_step(scale)
+        names, bound = ["embedding"] if self.enters_as_it_is() else [], 0.0
+        for name, block in self.checkpoint.named():
+            stream = isinstance(block, Residual) or (isinstance(block, Norm) and block.stream)
+            if Part.UPDATE in block.makes or (stream and not self.own_scale(name)):
+                names.append(name)
+            if isinstance(block, PatchEmbedding):  # position + patch, where the patch alone must fit too
+                bound = self.ranges[name].largest + float(np.abs(_position(block)).max())
+        return self.normed_step(max(self.wide(*names), HEADROOM * bound / INT16_MAX))
+
+    def input_step(self, residual: float) -> float:
+        """Step of the input."""
+        source = self.checkpoint.input
+        if source.form.part == Part.PATCHES:
+            return 1.0
+        if source.form.part == Part.OPERAND:
+            return float(alive(self.ranges["input"].largest)) / INT8_MAX
+        if self.enters_as_it_is():
+            return residual
+        largest = source.largest()
+        return self.normed_step(self.wide("embedding") if largest is None else float(alive(largest)) / INT16_MAX)
 
     def model(self) -> QuantModel:
         """The whole model."""
         checkpoint = self.checkpoint
-        shared = {
-            "name": checkpoint.name,
-            "norm": checkpoint.norm,
-            "exp": self.exp,
-            "gelu": self.gelu,
-            "hidden": checkpoint.hidden,
-            "heads": checkpoint.heads,
-            "head_dim": checkpoint.head_dim,
-            "ffn": checkpoint.ffn,
-            "max_tokens": checkpoint.max_tokens,
-            "labels": checkpoint.labels,
-            "source": checkpoint.source,
-            "scales": self.scales,
-        }
-        if isinstance(checkpoint.embedding, BareAttention):
-            scale = float(alive(self.ranges["input"].largest)) / INT8_MAX
-            self.scales |= {"input": scale, "output": self.scales["residual"]}
-            operand = np.full(checkpoint.hidden, scale)
-            block = OperandInput(attention=self.attention(checkpoint.embedding.attention, operand, ""))
-            return QuantModel(input=block, layers=(), **shared)
-        source, operand = self.input()
-        layers = []
-        for index, layer in enumerate(checkpoint.layers):
-            quantised, operand = self.layer(layer, index, operand)
-            layers.append(quantised)
-        return QuantModel(input=source, layers=tuple(layers), **self.head(operand), **shared)
+        return QuantModel(
+            name=checkpoint.name,
+            input=checkpoint.input.form,
+            hidden=checkpoint.hidden,
+            heads=checkpoint.heads,
+            head_dim=checkpoint.head_dim,
+            ffn=checkpoint.ffn,
+            max_tokens=checkpoint.max_tokens,
+            exp=cast(Literal["base2", "ibert"], self.exp),
+            gelu=cast(Literal["table", "ibert"], self.gelu),
+            labels=checkpoint.labels,
+            source=checkpoint.source,
+            **checkpoint.mapped(self.quantised),
+            scales=self.scales,
+        )
 
-    def input(self) -> tuple[PatchInput | ResidualInput, Float | None]:
-        """What turns the input into the residual stream; post-norm: also the scales of the first layer's operand."""
-        embedding = self.checkpoint.embedding
-        if isinstance(embedding, PatchEmbedding):
-            self.scales["input"] = 1.0
-            return self.patches(embedding), None
-        if self.checkpoint.norm == "pre":
-            self.scales["input"] = self.scales["residual"]
-            return ResidualInput(), None
-        if isinstance(embedding, TokenEmbedding):  # a bound over all tokens, not only those seen
-            tables = (embedding.word, embedding.position, embedding.token_type)
-            step = float(alive(sum(np.abs(table).max() for table in tables))) / INT16_MAX
-        else:
-            step = self.wide("embedding")
-        self.scales["input"] = self.normed_step(step)
-        affine = getattr(embedding, "norm", None)
-        if affine is None:
-            raise InputError(f"{self.checkpoint.name}: a post-norm model needs an embedding LayerNorm; add one")
-        quantised, operand = self.norm("embedding.norm", affine, self.consumers(0), self.scales["input"], residual=True)
-        return ResidualInput(norm=quantised), operand
+    def quantised(self, name: str, block: Block) -> qmodel.Block:
+        """The block in integers."""
+        match block:
+            case PatchEmbedding():
+                return self.patches(block)
+            case Norm():
+                return self.norm(name, block)
+            case Attention():
+                return self.attention(name, block)
+            case FeedForward():
+                return self.feed_forward(name, block)
+            case Pooler():
+                return self.pooler(name, block)
+            case Classifier():
+                return self.classifier(name, block)
+        return block
 
-    def patches(self, embedding: PatchEmbedding) -> PatchInput:
+    def patches(self, block: PatchEmbedding) -> qmodel.PatchEmbedding:
         """Patch projection on raw pixels; preprocessing's offset, biases and class token are in the position table."""
-        residual = self.scales["residual"]
-        weight, _ = _pixel_weights(embedding)
+        self.stream = residual = self.scales["residual"]
+        weight, _ = _pixel_weights(block)
         projection = linear(weight, np.zeros(len(weight)), residual, "patch embedding")
-        position = saturate(np.rint(_position(embedding) / residual).astype(np.int64), 16).astype(np.int16)
-        return PatchInput(linear=projection, position=position)
+        position = saturate(np.rint(_position(block) / residual).astype(np.int64), 16).astype(np.int16)
+        return qmodel.PatchEmbedding(linear=projection, position=position)
 
-    def consumers(self, index: int) -> list[Dense]:
-        """The matrices that read the operand entering layer ``index``; behind the last layer, the head's."""
+    def norm(self, name: str, block: Norm) -> qmodel.Norm:
+        """A LayerNorm, its 8-bit form smoothed against the matrices that read it."""
+        source, narrow, wide = self.stream, None, None
+        if readers := self.checkpoint.readers(name):
+            peak = np.maximum(self.ranges[name].peak, TINY)
+            weights = [np.abs(matrix.weight).max(0) for reader in readers for matrix in reading(reader)]
+            smooth = smoothing(peak, np.max(weights, axis=0).astype(np.float64))
+            narrow = self.operand = smooth * (peak / smooth).max() / INT8_MAX
+            self.scales[name] = float((peak / smooth).max() / INT8_MAX)
+            self.zero = 0
+        if block.stream:
+            wide = self.stream = self.scales["residual"]
+            if self.own_scale(name):
+                wide = self.stream = self.scales["output"] = self.wide(name)
+        return norm(block, self.checkpoint.eps, source, name, narrow=narrow, wide=wide)
+
+    def attention(self, name: str, block: Attention) -> qmodel.Attention:
+        """Attention; q, k, v and o have one scale per head."""
         checkpoint = self.checkpoint
-        if index < len(checkpoint.layers):
-            block = checkpoint.layers[index].attention
-            return [block.q, block.k, block.v]
-        head = checkpoint.pooler or checkpoint.classifier
-        return [head] if head is not None else []
+        head = {tensor: alive(self.ranges[beside(name, tensor)].tail) / INT8_MAX for tensor in "qkvo"}
+        channel = {tensor: np.repeat(scale, checkpoint.head_dim) for tensor, scale in head.items()}
 
-    def norm(
-        self, name: str, affine: Affine, consumers: list[Dense], in_scale: float, *, residual: bool
-    ) -> tuple[Norm, Float]:
-        """A LayerNorm smoothed against its ``consumers``, and the scale of each channel of its 8-bit form.
-
-        ``residual``: it makes the 16-bit form too, in the residual scale.
-        """
-        peak = np.maximum(self.ranges[name].peak, TINY)
-        weights = [np.abs(consumer.weight).max(0) for consumer in consumers] or [np.ones_like(peak)]
-        smooth = smoothing(peak, np.max(weights, axis=0).astype(np.float64))
-        scale = smooth * (peak / smooth).max() / INT8_MAX
-        self.scales[name] = float((peak / smooth).max() / INT8_MAX)
-        wide = self.scales["residual"] if residual else None
-        return norm(affine, self.checkpoint.eps, in_scale, name, scale8=scale, scale16=wide), scale
-
-    def layer(self, layer: EncoderLayer, index: int, operand: Float | None) -> tuple[Layer, Float | None]:
-        """One layer; post-norm: takes the scales of its operand and returns those of the next layer's."""
-        prefix, residual = f"layer{index}.", self.scales["residual"]
-        post = self.checkpoint.norm == "post"
-
-        def normed(name: str, affine: Affine, consumers: list[Dense]) -> tuple[Norm, Float]:
-            return self.norm(prefix + name, affine, consumers, residual, residual=post)
-
-        first = normed("norm1", layer.norm1, [layer.up] if post else self.consumers(index))
-        second = normed("norm2", layer.norm2, self.consumers(index + 1) if post else [layer.up])
-        if post and operand is not None:
-            sources, following = (operand, first[1]), second[1]
-        else:
-            sources, following = (first[1], second[1]), None
-        block = self.attention(layer.attention, sources[0], prefix)
-        ffn = self.feed_forward(layer, sources[1], prefix)
-        return Layer(attention=block, norm1=first[0], norm2=second[0], ffn=ffn), following
-
-    def attention(self, block: AttentionWeights, operand: Float, prefix: str) -> Attention:
-        """Attention on an operand whose channels have the scales ``operand``; q, k, v and o have one scale a head."""
-        checkpoint = self.checkpoint
-        head = {name: alive(self.ranges[prefix + name].tail) / INT8_MAX for name in "qkvo"}
-        channel = {name: np.repeat(scale, checkpoint.head_dim) for name, scale in head.items()}
-
-        def projection(name: str, weights: Dense) -> Linear:
-            return linear(weights.weight * operand, weights.bias, channel[name], prefix + name)
+        def projection(tensor: str, dense: Dense) -> qmodel.Linear:
+            return linear(dense.weight * self.operand, dense.bias, channel[tensor], beside(name, tensor))
 
         unit = SCORE_UNITS[self.exp] / math.sqrt(checkpoint.head_dim)
         # Where a single step of a score is beyond the exponential's range, softmax is one-hot, and the largest will do.
-        score_mult, score_shift = multiplier(head["q"] * head["k"] * unit, f"{prefix}scores", saturate=True)
-        out_mult, out_shift = multiplier(head["v"] / head["o"], f"{prefix}o")
-        return Attention(
+        score_mult, score_shift = multiplier(head["q"] * head["k"] * unit, beside(name, "scores"), saturate=True)
+        out_mult, out_shift = multiplier(head["v"] / head["o"], beside(name, "o"))
+        return qmodel.Attention(
             q=projection("q", block.q),
             k=projection("k", block.k),
             v=projection("v", block.v),
-            o=linear(block.o.weight * channel["o"], block.o.bias, self.scales["residual"], f"{prefix}attention"),
+            o=linear(block.o.weight * channel["o"], block.o.bias, self.scales["residual"], name),
             score_mult=score_mult,
             score_shift=score_shift,
             out_mult=out_mult,
             out_shift=out_shift,
         )
 
-    def feed_forward(self, layer: EncoderLayer, operand: Float, prefix: str) -> FeedForward:
-        """FFN on an operand whose channels have the scales ``operand``."""
-        name = f"{prefix}up"
-        act = quantise_activation(self.checkpoint.activation, self.gelu, self.ranges[name], layer.down, name)
-        up = linear(layer.up.weight * operand, layer.up.bias, act.in_scale, name, out_zero=act.in_zero)
-        down = linear(
-            layer.down.weight * act.out_scale,
-            layer.down.bias,
-            self.scales["residual"],
-            f"{prefix}ffn",
-            in_zero=act.out_zero,
+    def feed_forward(self, name: str, block: FeedForward) -> qmodel.FeedForward:
+        """FFN; its hidden rows have the scales that suit the activation."""
+        up = beside(name, "up")
+        act = quantise_activation(block.activation, self.gelu, self.ranges[up], block.down, up)
+        self.scales[beside(name, "hidden")] = float(act.out_scale.max())
+        down = block.down.weight * act.out_scale
+        return qmodel.FeedForward(
+            up=linear(block.up.weight * self.operand, block.up.bias, act.in_scale, up, out_zero=act.in_zero),
+            activation=act.activation,
+            down=linear(down, block.down.bias, self.scales["residual"], name, in_zero=act.out_zero),
         )
-        self.scales[f"{prefix}hidden"] = float(act.out_scale.max())
-        return FeedForward(up=up, activation=act.activation, down=down)
 
-    def head(self, operand: Float | None) -> dict:
-        """Final norm, pooler and classifier, as far as there are any."""
-        checkpoint, parts = self.checkpoint, {}
-        self.scales["output"] = self.scales["residual"]
-        if checkpoint.final_norm is not None and checkpoint.classifier is None:
-            scale = self.scales["output"] = self.wide("final_norm")
-            residual = self.scales["residual"]
-            parts["final_norm"] = norm(checkpoint.final_norm, checkpoint.eps, residual, "final_norm", scale16=scale)
-        elif checkpoint.final_norm is not None:
-            consumers = self.consumers(len(checkpoint.layers))
-            residual = self.scales["residual"]
-            parts["final_norm"], operand = self.norm(
-                "final_norm", checkpoint.final_norm, consumers, residual, residual=False
-            )
-        if checkpoint.classifier is None:
-            return parts
-        zero: Float | int = 0
-        if operand is None:
-            raise InputError(f"{checkpoint.name}: a pre-norm model with a classifier needs a final LayerNorm; add one")
-        if checkpoint.pooler is not None:
-            act = tanh_table(self.ranges["pooler.up"])
-            pooler, bias = checkpoint.pooler.weight * operand, checkpoint.pooler.bias
-            pooled = linear(pooler, bias, act.in_scale, "pooler", out_zero=act.in_zero)
-            parts["pooler"] = Pooler(linear=pooled, activation=act.activation)
-            operand, zero = act.out_scale, act.out_zero
+    def pooler(self, name: str, block: Pooler) -> qmodel.Pooler:
+        """Pooler; its row is an operand with a zero point."""
+        act = tanh_table(self.ranges[f"{name}.up"])
+        dense = block.dense
+        pooled = linear(dense.weight * self.operand, dense.bias, act.in_scale, name, out_zero=act.in_zero)
+        self.operand, self.zero = act.out_scale, act.out_zero
+        return qmodel.Pooler(linear=pooled, activation=act.activation)
+
+    def classifier(self, name: str, block: Classifier) -> qmodel.Classifier:
+        """Classifier; its logits have a scale of their own."""
         scale = self.scales["logits"] = self.scales["output"] = self.wide("output", headroom=LOGIT_HEADROOM)
-        weight, bias = checkpoint.classifier.weight * operand, checkpoint.classifier.bias
-        parts["classifier"] = linear(weight, bias, scale, "classifier", in_zero=zero)
-        return parts
+        dense = block.dense
+        return qmodel.Classifier(linear=linear(dense.weight * self.operand, dense.bias, scale, name, in_zero=self.zero))
 
 
-def _norms(checkpoint: Checkpoint) -> dict[str, Affine]:
-    """Every LayerNorm by the name of its result."""
-    found = {"embedding.norm": getattr(checkpoint.embedding, "norm", None), "final_norm": checkpoint.final_norm}
-    for index, layer in enumerate(checkpoint.layers):
-        found |= {f"layer{index}.norm1": layer.norm1, f"layer{index}.norm2": layer.norm2}
-    return {name: affine for name, affine in found.items() if affine is not None}
-
-
-def _pixel_weights(embedding: PatchEmbedding) -> tuple[Float, Float]:
+def _pixel_weights(block: PatchEmbedding) -> tuple[Float, Float]:
     """Projection of raw pixels: weights with the preprocessing's scale, and the constant its offset contributes."""
-    pixels = embedding.patch[0] * embedding.patch[1]
-    weight = embedding.dense.weight.astype(np.float64)
-    return weight * np.repeat(embedding.scale, pixels), weight @ np.repeat(embedding.offset, pixels)
+    weight = block.dense.weight.astype(np.float64)
+    return weight * block.of_pixels(block.scale), weight @ block.of_pixels(block.offset)
 
 
-def _position(embedding: PatchEmbedding) -> Float:
+def _position(block: PatchEmbedding) -> Float:
     """What each row of the residual stream starts from: all but the pixels' own contribution."""
-    _, offset = _pixel_weights(embedding)
-    position = embedding.position.astype(np.float64).copy()
-    position[0] += embedding.cls
-    position[1:] += embedding.dense.bias + offset
+    _, offset = _pixel_weights(block)
+    position = block.position.astype(np.float64).copy()
+    position[0] += block.cls
+    position[1:] += block.dense.bias + offset
     return position

@@ -8,19 +8,24 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from gen.model.checkpoint import (
-    Affine,
-    AttentionWeights,
-    BareAttention,
+from gen.model.blocks import (
+    Act,
+    Attention,
+    Block,
     Checkpoint,
+    Classifier,
     Dense,
-    EncoderLayer,
+    FeedForward,
+    FirstRow,
+    Norm,
     PatchEmbedding,
-    RowEmbedding,
+    Pooler,
+    post_norm,
+    pre_norm,
 )
+from gen.model.inputs import Images, Rows, Source
 from gen.model.quantize import quantise
-from sim.golden import saturate
-from sim.qmodel import OperandInput, PatchInput, QuantModel
+from sim.qmodel import QuantModel
 
 CALIBRATION_ROWS = 2048
 CALIBRATION_SAMPLES = (8, 256)  # fewest and most
@@ -37,21 +42,37 @@ class _Draw:
         weight = rows * self.random.standard_normal((outputs, inputs))
         return Dense(weight=weight, bias=0.2 * self.random.standard_normal(outputs))
 
-    def affine(self, hidden: int) -> Affine:
-        return Affine(gamma=self.random.lognormal(0, 0.3, hidden), beta=0.2 * self.random.standard_normal(hidden))
+    def norm(self, hidden: int, *, stream: bool = False) -> Norm:
+        gamma = self.random.lognormal(0, 0.3, hidden)
+        return Norm(gamma=gamma, beta=0.2 * self.random.standard_normal(hidden), stream=stream)
 
-    def attention(self, hidden: int, inner: int) -> AttentionWeights:
+    def attention(self, hidden: int, inner: int) -> Attention:
         q, k = self.dense(inner, hidden, 1.2), self.dense(inner, hidden, 1.2)
-        return AttentionWeights(q=q, k=k, v=self.dense(inner, hidden), o=self.dense(hidden, inner))
+        return Attention(q=q, k=k, v=self.dense(inner, hidden), o=self.dense(hidden, inner))
 
-    def layer(self, hidden: int, inner: int, ffn: int) -> EncoderLayer:
-        return EncoderLayer(
-            attention=self.attention(hidden, inner),
-            norm1=self.affine(hidden),
-            norm2=self.affine(hidden),
-            up=self.dense(ffn, hidden),
-            down=self.dense(hidden, ffn),
+    def layer(self, hidden: int, inner: int, ffn: int, activation: Act, *, pre: bool) -> tuple[Block, ...]:
+        attention, norm1, norm2 = self.attention(hidden, inner), self.norm(hidden), self.norm(hidden)
+        ffn_block = FeedForward(up=self.dense(ffn, hidden), activation=activation, down=self.dense(hidden, ffn))
+        if pre:
+            return pre_norm(norm1, attention, norm2, ffn_block)
+        return post_norm(attention, norm1, ffn_block, norm2)
+
+    def patches(self, hidden: int, pixels: int, tokens: int) -> PatchEmbedding:
+        return PatchEmbedding(
+            dense=self.dense(hidden, pixels),
+            cls=self.random.standard_normal(hidden),
+            position=0.3 * self.random.standard_normal((tokens, hidden)),
+            scale=np.array([1 / 64]),
+            offset=np.array([-2.0]),
         )
+
+    def head(self, hidden: int, classes: int | None, *, pre: bool, pooler: bool) -> tuple[Block, ...]:
+        """Classifier, pooler and final norm: drawn in the order norm, pooler, classifier."""
+        final = (self.norm(hidden, stream=not classes),) if pre else ()
+        if not classes:
+            return final
+        pooled = (Pooler(dense=self.dense(hidden, hidden)),) if pooler else ()
+        return FirstRow(), *final, *pooled, Classifier(dense=self.dense(classes, hidden))
 
 
 def random_checkpoint(
@@ -77,49 +98,43 @@ def random_checkpoint(
     first row, in pre-norm models behind a final LayerNorm, which they also have without one; ``pooler``: a tanh layer
     before it.
     """
-    draw = _Draw(seed)
+    draw, pre = _Draw(seed), norm == "pre"
     head_dim = hidden // heads if head_dim is None else head_dim
     inner = heads * head_dim
+    stem: tuple[Block, ...] = ()
+    source: Source = Rows(features=hidden)
+    head: tuple[Block, ...]
     if layers == 0:
-        embedding = BareAttention(attention=draw.attention(hidden, inner))
-    elif pixels is not None:
-        embedding = PatchEmbedding(
-            dense=draw.dense(hidden, pixels),
-            cls=draw.random.standard_normal(hidden),
-            position=0.3 * draw.random.standard_normal((tokens, hidden)),
-            image=(1, 1, pixels * (tokens - 1)),
-            patch=(1, pixels),
-            scale=np.array([1 / 64]),
-            offset=np.array([-2.0]),
-        )
+        source, head = Rows(kind="operands", features=hidden), (draw.attention(hidden, inner),)
+        body: tuple[tuple[Block, ...], ...] = ()
+        classes = None
     else:
-        embedding = RowEmbedding(norm=draw.affine(hidden) if norm == "post" else None)
-    has_head = classes is not None and layers > 0
+        if pixels is not None:
+            source = Images(image=(1, 1, pixels * (tokens - 1)), patch=(1, pixels))
+            stem = (draw.patches(hidden, pixels, tokens),)
+        elif not pre:
+            stem = (draw.norm(hidden, stream=True),)
+        body = tuple(draw.layer(hidden, inner, ffn, activation, pre=pre) for _ in range(layers))
+        head = draw.head(hidden, classes, pre=pre, pooler=pooler)
     return Checkpoint(
         name=f"random-{seed}",
-        norm=norm,
+        input=source,
         hidden=hidden,
         heads=heads,
         head_dim=head_dim,
         ffn=ffn,
         max_tokens=tokens,
-        activation=activation,
-        eps=1e-12 if norm == "pre" else 1e-5,
-        embedding=embedding,
-        layers=tuple(draw.layer(hidden, inner, ffn) for _ in range(layers)),
-        final_norm=draw.affine(hidden) if norm == "pre" and layers else None,
-        pooler=draw.dense(hidden, hidden) if pooler and has_head else None,
-        classifier=draw.dense(classes, hidden) if classes and has_head else None,
-        labels=tuple(str(index) for index in range(classes)) if classes and has_head else (),
+        eps=1e-12 if pre else 1e-5,
+        stem=stem,
+        layers=body,
+        head=head,
+        labels=tuple(str(index) for index in range(classes or 0)),
     )
 
 
 def random_samples(checkpoint: Checkpoint, count: int, seed: int) -> npt.NDArray:
     """``count`` float-side inputs of full length: uint8 images, or rows from a standard normal distribution."""
-    random = np.random.default_rng([seed, 1])
-    if isinstance(checkpoint.embedding, PatchEmbedding):
-        return random.integers(0, 256, (count, *checkpoint.embedding.image), dtype=np.uint8)
-    return random.standard_normal((count, checkpoint.max_tokens, checkpoint.hidden))
+    return checkpoint.input.random(np.random.default_rng([seed, 1]), count, checkpoint.max_tokens)
 
 
 def random_model(*, exp: str = "base2", gelu: str = "table", seed: int = 0, **shape: Any) -> QuantModel:
@@ -130,13 +145,5 @@ def random_model(*, exp: str = "base2", gelu: str = "table", seed: int = 0, **sh
 
 
 def random_rows(model: QuantModel, tokens: int, seed: int = 0) -> npt.NDArray:
-    """One random input of ``model`` in its integer form: [tokens, width] uint8 patches (the class token's row zero),
-    int16 residual rows or int8 operands."""
-    random = np.random.default_rng([seed, 2])
-    if isinstance(model.input, PatchInput):
-        rows = random.integers(0, 256, (tokens, model.input.linear.weight.shape[1]), dtype=np.uint8)
-        rows[0] = 0
-        return rows
-    bits, kind = (8, np.int8) if isinstance(model.input, OperandInput) else (16, np.int16)
-    rows = random.standard_normal((tokens, model.hidden)) / model.scales["input"]
-    return saturate(np.rint(rows).astype(np.int64), bits).astype(kind)
+    """One random input of ``model`` in its integer form, as :meth:`sim.blocks.Input.random` draws it."""
+    return model.input.random(np.random.default_rng([seed, 2]), tokens, model.scales["input"])

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 from gen.program.assembler import Array, Instruction, Loop, Operand, Softmax
 from gen.program.layout import Placed, ceil_div
-from gen.program.schedule import Schedule
+from gen.program.schedule import Schedule, Update
 from gen.program.tensors import Tag
 from hw.program.isa import PENDING_ROWS, ASource, BSource, Destination, Format, Semaphore, When
+from sim.blocks import beside
 from sim.qmodel import Attention
 
 __all__ = ["AttentionSchedule"]
@@ -18,73 +22,55 @@ class AttentionSchedule(Schedule):
 
     def attention(
         self,
+        name: str,
         block: Attention,
-        prefix: str,
         *,
         makers: tuple[Instruction, ...] = (),
         wait: tuple[Semaphore, ...],
         wait_first: bool = False,
-        input_free: str | None = None,
-    ) -> Placed:
+        input_free: Literal["keys", "queries"] | None = None,
+    ) -> Update:
         """Q, K, V and the attention pipeline; returns the output projection, for the caller to schedule.
 
-        ``makers`` make the rows. ``input_free``: the last "keys" or "queries" free the input region.
+        ``makers`` make the rows. ``input_free``: the last keys or queries free the input region.
         """
         y, c = self.layout, self.config
-        heads = self.layout.heads
-        groups = {"groups": heads.count, "stride": heads.stride}
-        width = heads.width
+        heads = y.heads
         q, k, v = (y.linear(w, outputs=heads) for w in (block.q, block.k, block.v))
         o = y.linear(block.o, inputs=heads)
         head = y.head_constants(block)
         x = self.act_words(self.x, y.hidden_words)
         key_split, value_split = c.cols // c.rows, c.depth // c.rows  # row blocks of a KV word
-        frees = {"signal": (Semaphore.INPUT_FREE,), "signal_when": When.LAST}
+
+        def projection(placed: Placed, tensor: str, out: Operand, destination: Destination = Destination.ACT) -> Array:
+            product = self.linear(
+                placed,
+                beside(name, tensor),
+                heads.width,
+                groups=heads.count,
+                stride=heads.stride,
+                a=x,
+                result=Format.INT8,
+                out=out,
+                destination=destination,
+            )
+            if input_free == {"k": "keys", "q": "queries"}.get(tensor, ""):
+                return replace(product, signal=(Semaphore.INPUT_FREE,), signal_when=When.LAST)
+            return product
+
+        keys = projection(k, "k", Operand(self.keys * key_split, 0, 1), Destination.KEY)
+        values = projection(v, "v", Operand(self.values * value_split, 0, 1), Destination.VALUE)
         self.rows_loop(
             makers,
-            self.linear(
-                k,
-                f"{prefix}k",
-                width,
-                **groups,
-                a=x,
-                result=Format.INT8,
-                destination=Destination.KEY,
-                out=Operand(self.keys * key_split, 0, 1),
-                out_step=y.key_blocks * key_split,
-                wait=wait,
-                wait_first=wait_first,
-                **(frees if input_free == "keys" else {}),
-            ),
-            self.linear(
-                v,
-                f"{prefix}v",
-                width,
-                **groups,
-                a=x,
-                result=Format.INT8,
-                destination=Destination.VALUE,
-                out=Operand(self.values * value_split, 0, 1),
-                out_step=y.key_words * value_split,
-            ),
+            replace(keys, out_step=y.key_blocks * key_split, wait=wait, wait_first=wait_first),
+            replace(values, out_step=y.key_words * value_split),
         )
         # Queries last: with row_blocks - 1 commands unfinished, all keys are written, and the first queries.
-        self.loop(
-            self.linear(
-                q,
-                f"{prefix}q",
-                width,
-                **groups,
-                a=x,
-                result=Format.INT8,
-                out=self.act_beats(self.q, y.inner_words),
-                **(frees if input_free == "queries" else {}),
-            )
-        )
-        self.program.append(self.attention_loop(prefix, head, self.lag))
-        return o
+        self.loop(projection(q, "q", self.act_beats(self.q, y.inner_words)))
+        self.program.append(self.attention_loop(name, head, self.lag))
+        return Update(placed=o, a=self.act_words(self.q, y.inner_words), wait_first=True)
 
-    def attention_loop(self, prefix: str, head: int, lag: int) -> Loop:
+    def attention_loop(self, name: str, head: int, lag: int) -> Loop:
         """Scores, softmax and P.V of all heads and row blocks as one pipeline; ``head``: the layer's HEAD address."""
         y, c, heads = self.layout, self.config, self.layout.heads
         head_words, head_beats = heads.stride // c.depth, heads.stride // c.drain_columns
@@ -101,13 +87,13 @@ class AttentionSchedule(Schedule):
             pending=PENDING_ROWS,
             wait=(Semaphore.SCORE_FREE,),
             signal=(Semaphore.SCORE_FULL,),
-            tag=Tag(names=(f"{prefix}scores",), head=True, keys=True),
+            tag=Tag(names=(beside(name, "scores"),), head=True, keys=True),
         )
         softmax = Softmax(
             head=Operand(head, 1),
             wait=(Semaphore.SCORE_FULL, Semaphore.PROB_FREE),
             signal=(Semaphore.SCORE_FREE, Semaphore.PROB_FULL),
-            tag=Tag(names=(f"{prefix}exp",), head=True, keys=True),
+            tag=Tag(names=(beside(name, "exp"),), head=True, keys=True),
         )
         product = Array(
             n=ceil_div(heads.width, c.cols),
@@ -125,6 +111,6 @@ class AttentionSchedule(Schedule):
             lag=lag,
             wait=(Semaphore.PROB_FULL,),
             signal=(Semaphore.PROB_FREE,),
-            tag=Tag(names=(f"{prefix}o",), width=heads.width, head=True),
+            tag=Tag(names=(beside(name, "o"),), width=heads.width, head=True),
         )
         return Loop(outer=self.model.heads, lag=lag, body=(scores, product, softmax))

@@ -14,7 +14,8 @@ with :mod:`sim.order`:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
 
 from gen.cycles.latencies import Latencies
 from gen.cycles.simulation import Simulation
@@ -22,213 +23,249 @@ from gen.errors import InputError
 from gen.program.assembler import Array, Instruction, Operand, assemble
 from gen.program.attention import AttentionSchedule
 from gen.program.image import Image, OutputPort
-from gen.program.layout import ceil_div, check_model
+from gen.program.layout import ceil_div
+from gen.program.schedule import Update
+from gen.program.support import check_model
 from hw.config import CoreConfig
-from hw.program.isa import LAG_MAX, PENDING_MAX, PENDING_ROWS, Destination, Format, Semaphore, Target, When
-from sim import qmodel
-from sim.qmodel import QuantModel
+from hw.program.isa import LAG_MAX, PENDING_MAX, Destination, Format, Semaphore, Target, When
+from sim.blocks import Part, beside
+from sim.qmodel import (
+    Attention,
+    Block,
+    Classifier,
+    FeedForward,
+    FirstRow,
+    Norm,
+    PatchEmbedding,
+    Pooler,
+    QuantModel,
+    Residual,
+)
 
 __all__ = ["compile_model", "memory_usage"]
 
 
 class _Compiler(AttentionSchedule):
-    """The parts of a model, in the order in which they run."""
+    """Turns block after block into instructions.
 
-    def entry(self) -> tuple[Instruction, ...]:
-        """What makes the first layer's operands x (and residual rows h) of the input."""
-        y, model = self.layout, self.model
-        waits = (Semaphore.INPUT_FULL,)
-        if self.patches:
-            embedding = self.linear(
-                y.linear(model.input.linear),
-                "embedding",
-                model.hidden,
-                a=self.act_words(self.input.address, self.input.words),
-                a_unsigned=True,
-                result=Format.INT16,
-                destination=Destination.RES,
-                out=self.rows(self.h),
-                res=self.rows(self.position),
-                add=True,
-                # Rows leave from h, which this overwrites; logits have a place of their own.
-                wait=waits if self.logits else (*waits, Semaphore.OUTPUT_FREE),
-                wait_first=True,
-                signal=(Semaphore.SUM_FULL,),
-            )
-            return embedding, self.norm8(model.layers[0].norm1, "layer0.norm1")
-        common = {"src": self.input.address, "x": self.x, "wait_first": True, "signal": (Semaphore.NORM_FULL,)}
-        if self.pre:
-            return (self.norm(model.layers[0].norm1, ("layer0.norm1", None), wait=waits, **common),)
-        # The previous result must have left: until then the last layer may be at work on h.
-        names = ("embedding.norm", "embedding.norm.residual")
-        return (self.norm(model.input.norm, names, wait=(*waits, Semaphore.OUTPUT_FREE), **common),)
+    Attributes
+    ----------
+    makers : instructions that make, row block by row block, what the next block reads; they share a loop with its
+        first products
+    update : the product that makes the last attention's or FFN's update
+    stream : where the residual stream is: in the input region, until something writes it to h
+    entry : semaphores that the first instruction waits for
+    exit : semaphores that the first instruction waits for that may write what the previous STORE still reads
+    freed : whether some instruction frees the input region
+    row : what the next product on the first row waits for, and how many unfinished products it allows
+    row_unsigned : whether that row is uint8
+    """
 
-    def layer(self, index: int, makers: tuple[Instruction, ...]) -> tuple[Instruction, ...]:
-        """One encoder layer on the rows of ``makers``; returns what makes those of the next layer."""
-        y, model = self.layout, self.model
-        layer, p = model.layers[index], f"layer{index}."
-        rows_enter = index == 0 and self.input.kind == "residual"
-        from_input = rows_enter and self.pre  # the residual stream is still in the input region
-        o = self.attention(
-            layer.attention,
-            p,
-            makers=makers,
-            wait=(Semaphore.NORM_FULL,),
-            input_free="keys" if index == 0 and not from_input else None,
+    update: Update
+    result: str
+
+    def __init__(self, model: QuantModel, config: CoreConfig):
+        super().__init__(model, config)
+        self.makers: tuple[Instruction, ...] = ()
+        self.stream = self.input.address if model.input.part == Part.STREAM else self.h
+        self.entry: tuple[Semaphore, ...] = (Semaphore.INPUT_FULL,)
+        self.exit: tuple[Semaphore, ...] = (Semaphore.OUTPUT_FREE,)
+        self.freed = False
+        self.row: tuple[tuple[Semaphore, ...], int] = (Semaphore.NORM_FULL,), PENDING_MAX
+        self.row_unsigned = False
+
+    def take_entry(self) -> tuple[Semaphore, ...]:
+        """The entry's semaphores, for the first who asks."""
+        waits, self.entry = self.entry, ()
+        return waits
+
+    def take_exit(self) -> tuple[Semaphore, ...]:
+        """The exit's semaphores, for the first who asks."""
+        waits, self.exit = self.exit, ()
+        return waits
+
+    def take_exit_of_rows(self) -> tuple[Semaphore, ...]:
+        """The same for one who writes h: rows leave from there, but logits have a place of their own."""
+        return () if self.logits else self.take_exit()
+
+    def step(self, name: str, block: Block, following: Block | None) -> None:
+        """One block; ``following`` is the next."""
+        match block:
+            case PatchEmbedding():
+                self.embedding(name, block)
+            case Norm():
+                self.norm_step(name, block, following)
+            case Attention():
+                self.attention_step(name, block, following)
+            case FeedForward():
+                self.feed_forward(name, block)
+            case Residual():
+                self.residual(name, following)
+            case Pooler():
+                self.pooler(name, block)
+            case Classifier():
+                self.classifier(block)
+
+    def embedding(self, name: str, block: PatchEmbedding) -> None:
+        """Patches, each its row of the position table added, to the residual stream."""
+        projection = self.linear(
+            self.layout.linear(block.linear),
+            name,
+            self.model.hidden,
+            a=self.act_words(self.input.address, self.input.words),
+            a_unsigned=True,
+            result=Format.INT16,
+            destination=Destination.RES,
+            out=self.rows(self.h),
         )
-        sums = self.residual(
-            o,
-            f"{p}residual1",
-            a=self.act_words(self.q, y.inner_words),
-            src=self.input.address if from_input else None,
-            # Rows that leave from h must have left before it is overwritten.
-            wait=(Semaphore.OUTPUT_FREE,) if from_input and not self.logits else (),
+        added = replace(
+            projection,
+            res=self.rows(self.position),
+            add=True,
+            wait=self.take_entry() + self.take_exit_of_rows(),
             wait_first=True,
             signal=(Semaphore.SUM_FULL,),
         )
-        norm, name = (layer.norm2, f"{p}norm2") if self.pre else (layer.norm1, f"{p}norm1")
-        activation = layer.ffn.activation
-        up = y.linear(layer.ffn.up, bank=activation.bank if activation.kind == "table" else None)
-        self.rows_loop(
-            (sums, self.norm8(norm, name, x=self.x_ffn, both=not self.pre)),
-            self.activated(
-                up,
-                activation,
-                f"{p}hidden",
-                model.ffn,
-                a=self.act_words(self.x_ffn, y.hidden_words),
-                out=self.act_beats(self.hidden, y.ffn_words),
-                wait=(Semaphore.NORM_FULL,),
-                signal=(Semaphore.INPUT_FREE,) if from_input else (),
-                signal_when=When.LAST,
-            ),
+        self.makers = (added,)
+
+    def norm_step(self, name: str, block: Norm, following: Block | None) -> None:
+        """A norm of the stream: to operands if something reads them, to h if something reads that."""
+        narrow, wide = bool(self.model.readers(name)), block.stream and self.model.stream_is_read(name)
+        first_row = isinstance(following, Pooler | Classifier)
+        places = {Attention: self.x, FeedForward: self.x_ffn}
+        made = self.norm(
+            block,
+            (name if narrow else None, f"{name}.residual" if wide else None),
+            src=self.stream,
+            x=self.first_row if first_row else places.get(type(following), 0),
+            first_row=first_row,
         )
-        down = y.linear(layer.ffn.down)
-
-        def total(signal: Semaphore, when: When = When.ALWAYS) -> Array:
-            return self.residual(
-                down,
-                f"{p}residual2",
-                a=self.act_words(self.hidden, y.ffn_words),
-                a_unsigned=activation.unsigned,
-                signal=(signal,),
-                signal_when=when,
-            )
-
-        if index + 1 < len(model.layers):
-            norm, name = (model.layers[index + 1].norm1, f"layer{index + 1}.norm1")
-            if not self.pre:
-                norm, name = layer.norm2, f"{p}norm2"
-            return total(Semaphore.SUM_FULL), self.norm8(norm, name, both=not self.pre)
-        norm, name = (model.final_norm, "final_norm") if self.pre else (layer.norm2, f"{p}norm2")
-        if self.logits:
-            self.loop(total(Semaphore.SUM_FULL, When.FIRST))
-            self.classifier(norm, name)
+        if waits := self.take_entry():
+            # The previous result must have left: until then the last layer may be at work on h.
+            made = replace(made, wait=waits + (self.take_exit() if wide else ()), wait_first=True)
         else:
-            self.result_rows(norm, f"{p}norm2.residual" if not self.pre else "output", f"{p}residual2", total)
-        return ()
+            made = replace(made, wait=(Semaphore.SUM_FULL,))
+        made = replace(made, signal=(Semaphore.OUTPUT_FULL if following is None else Semaphore.NORM_FULL,))
+        if wide:
+            self.stream = self.h
+        if first_row:
+            self.program.append(made)
+        elif following is None:
+            self.rows_out(f"{name}.residual", made)
+        else:
+            self.makers += (made,)
 
-    def result_rows(
-        self, norm: qmodel.Norm | None, normed: str, summed: str, total: Callable[[Semaphore], Array]
-    ) -> None:
-        """The last sums, their norm if there is one, and their way out."""
-        store = self.store(self.h, self.layout.norm_beats)
-        if norm is None:
-            self.loop(total(Semaphore.OUTPUT_FULL), store)
-            self.result = summed
-            return
-        wide = self.norm(
-            norm,
-            (None, normed),
-            src=self.h,
-            x=0,
-            wait=(Semaphore.SUM_FULL,),
-            signal=(Semaphore.OUTPUT_FULL,),
+    def attention_step(self, name: str, block: Attention, following: Block | None) -> None:
+        """Attention, and where nothing follows, its update as the result."""
+        entry = self.take_entry()
+        # The input region's last readers: queries where it holds the operand; else makers, which run with the keys,
+        # unless a sum will read the stream there.
+        frees: Literal["keys", "queries"] = "queries" if self.model.input.part == Part.OPERAND else "keys"
+        later = self.freed or self.stream != self.h
+        self.update = self.attention(
+            name,
+            block,
+            makers=self.makers,
+            wait=entry or (Semaphore.NORM_FULL,),
+            wait_first=bool(entry),
+            input_free=None if later else frees,
         )
-        self.loop(total(Semaphore.SUM_FULL), wide, store)
-        self.result = normed
+        self.freed = self.freed or not later
+        self.makers = ()
+        if following is None:
+            product = self.to_stream(self.update, "output")
+            product = replace(product, wait=self.take_exit(), wait_first=True, signal=(Semaphore.OUTPUT_FULL,))
+            self.rows_out("output", product)
 
-    def classifier(self, norm: qmodel.Norm, name: str) -> None:
-        """Last norm, pooler and classifier on row block 0."""
-        y, model = self.layout, self.model
-        self.program.append(self.norm8(norm, name, x=self.first_row, first_row=True))
-        wait: tuple[Semaphore, ...] = (Semaphore.NORM_FULL,)
-        unsigned, pending = False, PENDING_MAX
-        if model.pooler is not None:
-            activation = model.pooler.activation
-            placed = y.linear(model.pooler.linear, bank=activation.bank if activation.kind == "table" else None)
-            self.program.append(
-                self.activated(
-                    placed,
-                    activation,
-                    "pooler",
-                    model.hidden,
-                    a=Operand(self.first_row),
-                    out=Operand(self.pooled * self.config.word_beats),
-                    wait=wait,
-                )
-            )
-            wait, unsigned, pending = (), activation.unsigned, 0
-        if self.pre:
-            wait += (Semaphore.OUTPUT_FREE,)  # post-norm models have waited for it at the entry
-        classes = len(model.classifier.bias)
-        self.program.append(
-            self.linear(
-                y.linear(model.classifier),
-                "output",
-                classes,
-                a=Operand(self.pooled),
-                a_unsigned=unsigned,
-                result=Format.INT16,
-                destination=Destination.RES,
-                out=Operand(self.logits_at),
-                pending=pending,
-                wait=wait,
-                signal=(Semaphore.OUTPUT_FULL,),
-            )
-        )
-        self.program.append(self.store(self.logits_at, ceil_div(classes, self.config.drain_columns)))
-        self.result = "output"
-
-    def bare_attention(self) -> None:
-        """The attention block alone, int8 rows to int16 rows."""
+    def feed_forward(self, name: str, block: FeedForward) -> None:
+        """The first product, with the activation; the second is the update."""
         y = self.layout
-        o = self.attention(
-            self.model.input.attention, "", wait=(Semaphore.INPUT_FULL,), wait_first=True, input_free="queries"
+        up = self.activated(
+            block.up,
+            block.activation,
+            beside(name, "hidden"),
+            self.model.ffn,
+            a=self.act_words(self.x_ffn, y.hidden_words),
+            out=self.act_beats(self.hidden, y.ffn_words),
         )
-        self.loop(
-            self.linear(
-                o,
-                "output",
-                self.model.hidden,
-                a=self.act_words(self.q, y.inner_words),
-                result=Format.INT16,
-                destination=Destination.RES,
-                out=self.rows(self.h),
-                pending=PENDING_ROWS,
-                wait=(Semaphore.OUTPUT_FREE,),
-                wait_first=True,
-                signal=(Semaphore.OUTPUT_FULL,),
-            ),
-            self.store(self.h, y.norm_beats),
+        frees = () if self.freed else (Semaphore.INPUT_FREE,)
+        self.freed = True
+        self.rows_loop(self.makers, replace(up, wait=(Semaphore.NORM_FULL,), signal=frees, signal_when=When.LAST))
+        self.makers = ()
+        self.update = Update(
+            placed=y.linear(block.down),
+            a=self.act_words(self.hidden, y.ffn_words),
+            a_unsigned=block.activation.unsigned,
         )
+
+    def residual(self, name: str, following: Block | None) -> None:
+        """The update's product, added to the stream."""
+        total = replace(
+            self.to_stream(self.update, name),
+            res=self.rows(self.stream),
+            add=True,
+            wait=self.take_exit_of_rows(),
+            wait_first=self.update.wait_first,
+            signal=(Semaphore.OUTPUT_FULL if following is None else Semaphore.SUM_FULL,),
+        )
+        self.stream = self.h
+        if following is None:
+            self.rows_out(name, total)
+        elif isinstance(following, FirstRow):
+            self.loop(replace(total, signal_when=When.FIRST))
+        else:
+            self.makers = (total,)
+
+    def rows_out(self, name: str, last: Instruction) -> None:
+        """The loop whose ``last`` instruction makes the result, the rows ``name``, and their way out."""
+        self.loop(*self.makers, last, self.store(self.h, self.layout.norm_beats))
+        self.result = name
+
+    def pooler(self, name: str, block: Pooler) -> None:
+        """The pooler on row block 0."""
+        wait, _ = self.row
+        pooled = self.activated(
+            block.linear,
+            block.activation,
+            name,
+            self.model.hidden,
+            a=Operand(self.first_row),
+            out=Operand(self.pooled * self.config.word_beats),
+        )
+        self.program.append(replace(pooled, wait=wait))
+        self.row, self.row_unsigned = ((), 0), block.activation.unsigned
+
+    def classifier(self, block: Classifier) -> None:
+        """The classifier on row block 0, and the logits' way out."""
+        wait, pending = self.row
+        classes = self.model.classes
+        logits: Array = self.linear(
+            self.layout.linear(block.linear),
+            "output",
+            classes,
+            a=Operand(self.pooled),
+            a_unsigned=self.row_unsigned,
+            result=Format.INT16,
+            destination=Destination.RES,
+            out=Operand(self.logits_at),
+        )
+        wait += self.take_exit()
+        self.program.append(replace(logits, pending=pending, wait=wait, signal=(Semaphore.OUTPUT_FULL,)))
+        self.program.append(self.store(self.logits_at, ceil_div(classes, self.config.drain_columns)))
         self.result = "output"
 
     def build(self, *, check: bool = True) -> Image:
         """The whole program, assembled, with the memory images; ``check``: refuse what does not fit."""
-        if self.operands:
-            self.bare_attention()
-        else:
-            makers = self.entry()
-            for index in range(len(self.model.layers)):
-                makers = self.layer(index, makers)
+        following = [block for _, block in self.steps[1:]]
+        for (name, block), behind in zip(self.steps, [*following, None], strict=True):
+            self.step(name, block, behind)
         y = self.layout
         assembled = assemble(self.program)
         y.pools["PROG"].place(list(assembled.words))
         y.pools["REGION"].place([self.input.region(self.config, self.model.max_tokens)])
         if check:
             y.check_capacity()
-        width = len(self.model.classifier.bias) if self.logits else self.model.hidden
+        width = self.model.classes or self.model.hidden
         return Image(
             name=self.model.name,
             config=self.config,

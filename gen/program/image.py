@@ -19,14 +19,12 @@ from hw.io.targets import load_crc, load_packet_bytes, packet_header
 from hw.memories import LOADABLE
 from hw.program import isa
 from hw.program.isa import Target
+from sim.blocks import Input
 from sim.golden import IntArray
 
 __all__ = ["Image", "InputPort", "OutputPort"]
 
 Words = npt.NDArray[np.uint64]
-
-INPUT_KINDS = {"patches": (0, 255, 1), "residual": (-32768, 32767, 2), "operands": (-128, 127, 1)}
-"""Smallest and largest value, and bytes, of each kind of input."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +34,10 @@ class InputPort:
     Rows and columns beyond the input's are sent as zeros, to whole memory words. :meth:`region` tells the core.
     """
 
-    kind: str
+    form: Input
     target: Target
     address: int
     words: int
-    features: int
 
     def region(self, config: CoreConfig, tokens: int) -> int:
         """The InputRegion word of a program for at most ``tokens`` tokens.
@@ -119,11 +116,11 @@ class Image:
         """
         x = np.asarray(x)
         port, c = self.input, self.config
-        lo, hi, size = INPUT_KINDS[port.kind]
-        if x.ndim != 2 or x.shape[1] != port.features:
+        (lo, hi), size, features = port.form.limits, port.form.dtype.itemsize, port.form.features
+        if x.ndim != 2 or x.shape[1] != features:
             raise InputError(
-                f"{name}: the shape must be [tokens, {port.features}], not {list(x.shape)}; give one row of "
-                f"{port.features} values a token"
+                f"{name}: the shape must be [tokens, {features}], not {list(x.shape)}; give one row of "
+                f"{features} values a token"
             )
         self._check_tokens(len(x), name)
         if x.dtype.kind not in "iu":
@@ -135,7 +132,7 @@ class Image:
         word_bytes = geometry.bytes
         columns = port.words * word_bytes // size // c.rows
         padded = np.zeros((blocks * c.rows, columns), np.int64)
-        padded[: len(x), : port.features] = x
+        padded[: len(x), :features] = x
         order = padded.reshape(blocks, c.rows, columns).transpose(0, 2, 1)  # column-major within a row block
         data = np.ascontiguousarray(order).astype(np.uint8 if size == 1 else np.uint16)
         words = _stream_words(data.reshape(-1).view(np.uint8).reshape(-1, word_bytes))

@@ -10,11 +10,10 @@ import numpy.typing as npt
 
 from gen.errors import InputError
 from gen.program.assembler import fields_of
-from hw.array.pe_array import ACC_BITS
 from hw.config import CoreConfig
 from hw.memories import MEMORIES, TABLE_ENTRIES
 from hw.program import isa
-from sim.qmodel import Activation, Attention, Linear, Norm, OperandInput, PatchInput, QuantModel, ResidualInput
+from sim.qmodel import Activation, Attention, IBertGelu, Linear, Norm, PatchEmbedding, QuantModel, Table
 
 __all__ = ["Groups", "Layout", "Placed", "Pool", "ceil_div", "pack_arrays"]
 
@@ -133,7 +132,7 @@ class Layout:
         self.norm_beats = ceil_div(model.hidden, c.drain_columns)
         self.row_words = self.hidden_tiles * c.tile_beats
         self.inner_words = self.inner // c.depth
-        self.ffn_words = self.act_words(model.ffn) if model.layers else 0
+        self.ffn_words = self.act_words(model.ffn)
         self.key_blocks = ceil_div(model.max_tokens, c.cols)
         self.key_words = ceil_div(model.max_tokens, c.depth)
 
@@ -194,13 +193,13 @@ class Layout:
         """64-bit entries, drain_columns in a word."""
         return self.pools[pool].place(_to_words(words.reshape(-1, self.config.drain_columns).view(np.uint8)))
 
-    def norm(self, norm: Norm, *, out8: bool, out16: bool) -> int:
-        """LayerNorm constants: the 8-bit form's, then the 16-bit form's; padded channels give 0."""
+    def norm(self, norm: Norm, *, narrow: bool, wide: bool) -> int:
+        """LayerNorm constants: those of the narrow form, then of the wide form; padded channels give 0."""
         base = self.pools["NORM"].size
-        for wanted, gamma, beta in ((out8, norm.gamma8, norm.beta8), (out16, norm.gamma16, norm.beta16)):
-            if wanted:
+        for wanted, form in ((narrow, norm.narrow), (wide, norm.wide)):
+            if wanted and form is not None:
                 padded = np.zeros((2, self.norm_beats * self.config.drain_columns), np.int64)
-                padded[:, : self.model.hidden] = gamma, beta
+                padded[:, : self.model.hidden] = form.gamma, form.beta
                 self._entries("NORM", pack_arrays(isa.NormParameters, gamma=padded[0], beta=padded[1]))
         return base
 
@@ -213,14 +212,14 @@ class Layout:
     def table(self, activation: Activation) -> int:
         """Number of the activation's table (0 where it needs none)."""
         pool = self.pools["TABLE"]
-        if activation.kind == "table":
+        if isinstance(activation, Table):
             return pool.place(np.asarray(activation.table, np.uint8).ravel().tolist()) // TABLE_ENTRIES
-        if activation.kind == "ibert":
+        if isinstance(activation, IBertGelu):
             values = {name: [getattr(activation, name)] for name in ("b", "c", "mult", "shift")}
             return pool.place(pack_arrays(isa.GeluParameters, **values).tolist())
         return 0
 
-    def position(self, patches: PatchInput) -> int:
+    def position(self, patches: PatchEmbedding) -> int:
         """The position table in RES."""
         c = self.config
         table = np.zeros((self.row_blocks * c.rows, self.hidden_tiles * c.cols), np.int16)
@@ -249,74 +248,3 @@ class Layout:
                 f"model {self.model.name} does not fit a {self.config.array} core: {'; '.join(short)}; "
                 "use a larger preset, raise these fields, or a smaller model"
             )
-
-
-def check_model(model: QuantModel, config: CoreConfig) -> None:
-    """Refuse a model that the core's kernels, limits or schedules do not cover.
-
-    Raises
-    ------
-    InputError
-        The message names what is not supported.
-    """
-
-    def refuse(condition: bool, reason: str, way_out: str) -> None:
-        if condition:
-            raise InputError(f"model {model.name}: {reason}; {way_out}")
-
-    bare = isinstance(model.input, OperandInput)
-    refuse(
-        model.max_tokens > config.max_tokens,
-        f"its {model.max_tokens} tokens exceed the core's max_tokens of {config.max_tokens}",
-        "generate with --fit, raise max_tokens in --config, or quantise with a smaller --max-tokens",
-    )
-    refuse(
-        bool(model.layers) and model.hidden > config.max_hidden,
-        f"its hidden size {model.hidden} exceeds the core's max_hidden of {config.max_hidden}",
-        "raise max_hidden",
-    )
-    refuse(
-        model.exp != config.exp,
-        f"it was quantised for exp={model.exp} and the core has exp={config.exp}",
-        "quantise again, or change exp",
-    )
-    refuse(
-        bare != (not model.layers) or (bare and (model.classifier is not None or model.final_norm is not None)),
-        "int8 operands go with no layers, no norm and no classifier, and nothing else does",
-        "give it layers, or operands",
-    )
-    attentions = [layer.attention for layer in model.layers]
-    if bare:
-        attentions.append(model.input.attention)
-    activations = [layer.ffn.activation for layer in model.layers] + ([model.pooler.activation] if model.pooler else [])
-    for activation in activations:
-        refuse(
-            activation.kind != "relu" and activation.kind != config.gelu,
-            f"it was quantised for gelu={activation.kind} and the core has gelu={config.gelu}",
-            "quantise again, or change gelu",
-        )
-    linears = [w for block in attentions for w in (block.q, block.o)]
-    linears += [w for layer in model.layers for w in (layer.ffn.up, layer.ffn.down)]
-    linears += [model.input.linear] if isinstance(model.input, PatchInput) else []
-    longest = max(w.weight.shape[1] for w in linears)
-    limit = 1 << (ACC_BITS - 16)  # a product of uint8 and int8 is below 2^15
-    refuse(
-        longest > limit, f"a contraction of {longest} overflows the {ACC_BITS}-bit accumulators", f"use at most {limit}"
-    )
-    refuse(model.head_dim > 511, f"a head size of {model.head_dim} overflows the 24-bit scores", "use at most 511")
-    if bare:
-        return
-    pre = model.norm == "pre"
-    refuse(isinstance(model.input, PatchInput) and not pre, "post-norm models take no patches", "use a pre-norm model")
-    refuse(
-        isinstance(model.input, ResidualInput) and (model.input.norm is None) != pre,
-        "an embedding LayerNorm goes with post-norm, and only with it",
-        "use a BERT-style model with it, or a pre-norm model without",
-    )
-    refuse(not pre and model.final_norm is not None, "post-norm models have no final norm", "remove it")
-    refuse(
-        pre and model.classifier is not None and model.final_norm is None,
-        "a pre-norm classifier needs a final norm",
-        "add one",
-    )
-    refuse(model.pooler is not None and model.classifier is None, "a pooler needs a classifier", "remove it")

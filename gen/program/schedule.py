@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from gen.program.assembler import Array, Instruction, Loop, Norm, Operand, Store
 from gen.program.image import InputPort
@@ -13,9 +13,31 @@ from gen.program.tensors import Tag
 from hw.config import CoreConfig
 from hw.program.isa import LAG_MAX, PENDING_ROWS, Destination, Format, Semaphore, Target, When
 from sim import qmodel
-from sim.qmodel import Activation, OperandInput, PatchInput, QuantModel
+from sim.blocks import Part
+from sim.qmodel import (
+    Activation,
+    Block,
+    FeedForward,
+    FirstRow,
+    PatchEmbedding,
+    Pooler,
+    QuantModel,
+    Relu,
+    Residual,
+    Table,
+)
 
-__all__ = ["Schedule"]
+__all__ = ["Schedule", "Update"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """A product that a block leaves to the next one, which says where its rows go."""
+
+    placed: Placed
+    a: Operand
+    a_unsigned: bool = False
+    wait_first: bool = False
 
 
 class Schedule:
@@ -26,10 +48,8 @@ class Schedule:
         self.lag = 1
         self.layout = Layout(model, config)
         self.program: list[Instruction | Loop] = []
-        self.patches = isinstance(model.input, PatchInput)
-        self.operands = isinstance(model.input, OperandInput)
-        self.pre = model.norm == "pre"
-        self.logits = model.classifier is not None
+        self.logits = model.result == Part.LOGITS
+        self.steps = _steps(model)
         self.regions()
 
     def regions(self) -> None:
@@ -37,45 +57,34 @@ class Schedule:
 
         O overwrites Q head by head: a row block's scores are done before its P.V starts.
         """
-        y = self.layout
-        match self.model.input:
-            case PatchInput(linear=linear):
-                words = ceil_div(linear.weight.shape[1], self.config.depth)
-                self.position = y.position(self.model.input)
-                self.input = InputPort(
-                    kind="patches",
-                    target=Target.ACT,
-                    address=y.act(words),
-                    words=words,
-                    features=linear.weight.shape[1],
-                )
-            case OperandInput():
-                self.input = InputPort(
-                    kind="operands",
-                    target=Target.ACT,
-                    address=y.act(y.hidden_words),
-                    words=y.hidden_words,
-                    features=self.model.hidden,
-                )
-            case _:
-                self.input = InputPort(
-                    kind="residual", target=Target.RES, address=y.res(), words=y.row_words, features=self.model.hidden
-                )
-        self.x = self.input.address if self.operands else y.act(y.hidden_words)
-        # Where rows enter without patches and leave without a last norm, the next input's first norm may run beside
-        # this one's last FFN, which so needs operands of its own.
-        residual_rows = self.input.kind == "residual" and self.pre and not self.logits
-        self.x_ffn = y.act(y.hidden_words) if residual_rows and self.model.final_norm is None else self.x
+        y, model, blocks = self.layout, self.model, [block for _, block in self.steps]
+        has = {type(block) for block in blocks}
+        for block in blocks:
+            if isinstance(block, PatchEmbedding):
+                self.position = y.position(block)
+        self.input = self.input_port()
+        self.x = self.input.address if model.input.part == Part.OPERAND else y.act(y.hidden_words)
+        # Where rows enter and sums leave, the next input's first norm may run beside this one's last FFN, which so
+        # needs operands of its own.
+        sums_leave = model.input.part == Part.STREAM and isinstance(blocks[-1], Residual)
+        self.x_ffn = y.act(y.hidden_words) if sums_leave else self.x
         self.q = y.act(y.inner_words)
         self.keys, self.values = y.keys(), y.values()
-        if self.model.layers:
+        if FeedForward in has:
             self.hidden = y.act(y.ffn_words)
         self.h = y.res()
-        if self.logits:
+        if FirstRow in has:
             self.first_row = y.act(y.hidden_words, 1)
-            self.pooled = y.act(y.act_words(self.model.hidden), 1) if self.model.pooler else self.first_row
-            self.logits_words = ceil_div(len(self.model.classifier.bias), self.config.cols) * self.config.tile_beats
-            self.logits_at = y.pools["RES"].reserve(self.logits_words)
+            self.pooled = y.act(y.act_words(model.hidden), 1) if Pooler in has else self.first_row
+            self.logits_at = y.pools["RES"].reserve(ceil_div(model.classes, self.config.cols) * self.config.tile_beats)
+
+    def input_port(self) -> InputPort:
+        """Where the input goes: rows of the residual stream to RES, all else to ACT."""
+        y, form = self.layout, self.model.input
+        if form.part == Part.STREAM:
+            return InputPort(form=form, target=Target.RES, address=y.res(), words=y.row_words)
+        words = ceil_div(form.features, self.config.depth)
+        return InputPort(form=form, target=Target.ACT, address=y.act(words), words=words)
 
     # --- operands: row block in the inner index, head in the outer one
 
@@ -91,29 +100,63 @@ class Schedule:
     # --- single instructions
 
     def linear(
-        self, placed: Placed, name: str, width: int, *, groups: int = 1, stride: int = 0, **fields: object
+        self,
+        placed: Placed,
+        name: str,
+        width: int,
+        *,
+        a: Operand,
+        result: Format,
+        out: Operand,
+        destination: Destination = Destination.ACT,
+        a_unsigned: bool = False,
+        groups: int = 1,
+        stride: int = 0,
     ) -> Array:
         """A product with weights, of every row block or (operands without a stride) of the first."""
         return Array(
             n=placed.n,
             k=placed.k,
+            a=a,
+            a_unsigned=a_unsigned,
             b=Operand(placed.w),
             b_n=placed.k,
             b_k=1,
             chan=Operand(placed.chan),
-            tag=Tag(names=(name,), width=width, groups=groups, stride=stride, first_row=not fields["a"].inner),
-            **fields,
+            result=result,
+            out=out,
+            destination=destination,
+            tag=Tag(names=(name,), width=width, groups=groups, stride=stride, first_row=not a.inner),
+        )
+
+    def activated(
+        self, linear: qmodel.Linear, activation: Activation, name: str, width: int, *, a: Operand, out: Operand
+    ) -> Array:
+        """A product with an activation behind it."""
+        placed = self.layout.linear(linear, bank=activation.bank if isinstance(activation, Table) else None)
+        result = Format.UINT8 if isinstance(activation, Relu) else Format.ACTIVATION
+        return replace(
+            self.linear(placed, name, width, a=a, result=result, out=out), table=self.layout.table(activation)
+        )
+
+    def to_stream(self, update: Update, name: str) -> Array:
+        """The product of ``update``, to residual rows at h; it reads and writes row block by row block."""
+        return replace(
+            self.linear(
+                update.placed,
+                name,
+                self.model.hidden,
+                a=update.a,
+                a_unsigned=update.a_unsigned,
+                result=Format.INT16,
+                destination=Destination.RES,
+                out=self.rows(self.h),
+            ),
+            pending=PENDING_ROWS,
         )
 
     def norm(
-        self,
-        norm: qmodel.Norm,
-        names: Sequence[str | None],
-        *,
-        src: int,
-        x: int,
-        first_row: bool = False,
-        **fields: object,
+        self, norm: qmodel.Norm, names: Sequence[str | None], *, src: int, x: int, first_row: bool = False
     ) -> Norm:
         """LayerNorm of a row block; ``names`` of its 8-bit and 16-bit form, None where it is not made."""
         y = self.layout
@@ -125,13 +168,12 @@ class Schedule:
             src=self.rows(src),
             act=self.act_beats(x, y.hidden_words) if out8 else Operand(),
             res=self.rows(self.h) if out16 else Operand(),
-            norm=Operand(y.norm(norm, out8=out8, out16=out16)),
+            norm=Operand(y.norm(norm, narrow=out8, wide=out16)),
             out8=out8,
             out16=out16,
-            shift8=norm.shift8 if out8 else 1,
-            shift16=norm.shift16 if out16 else 1,
+            shift8=norm.narrow.shift if out8 and norm.narrow else 1,
+            shift16=norm.wide.shift if out16 and norm.wide else 1,
             tag=Tag(names=tuple(name for name in names if name), width=self.model.hidden, first_row=first_row),
-            **fields,
         )
 
     def store(self, base: int, beats: int) -> Store:
@@ -155,43 +197,11 @@ class Schedule:
         lag = LAG_MAX if makers else 0
         self.program.append(Loop(body=(*makers, *(replace(user, lag=lag) for user in users)), lag=lag))
 
-    def norm8(
-        self, norm: qmodel.Norm, name: str, *, x: int | None = None, both: bool = False, **fields: object
-    ) -> Norm:
-        """LayerNorm of a freshly summed row block to array operands (``both``: also back to h)."""
-        return self.norm(
-            norm,
-            (name, f"{name}.residual" if both else None),
-            src=self.h,
-            x=self.x if x is None else x,
-            wait=(Semaphore.SUM_FULL,),
-            signal=(Semaphore.NORM_FULL,),
-            **fields,
-        )
 
-    def residual(self, placed: Placed, name: str, *, a: Operand, src: int | None = None, **fields: object) -> Array:
-        """A product that adds into the residual stream (from the rows at ``src``, to those at h)."""
-        return self.linear(
-            placed,
-            name,
-            self.model.hidden,
-            a=a,
-            result=Format.INT16,
-            destination=Destination.RES,
-            out=self.rows(self.h),
-            res=self.rows(self.h if src is None else src),
-            add=True,
-            pending=PENDING_ROWS,
-            **fields,
-        )
-
-    def activated(self, placed: Placed, activation: Activation, name: str, width: int, **fields: object) -> Array:
-        """A product with an activation behind it."""
-        return self.linear(
-            placed,
-            name,
-            width,
-            result=Format.UINT8 if activation.kind == "relu" else Format.ACTIVATION,
-            table=self.layout.table(activation),
-            **fields,
-        )
+def _steps(model: QuantModel) -> list[tuple[str, Block]]:
+    """The model's blocks by name; a norm whose first row alone is used is behind the :class:`FirstRow`, not before."""
+    steps = list(model.named())
+    for index, (_, block) in enumerate(steps[1:], 1):
+        if isinstance(block, FirstRow) and isinstance(steps[index - 1][1], qmodel.Norm):
+            steps[index - 1 : index + 1] = steps[index], steps[index - 1]
+    return steps

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gen.emit.manifest import Design
 from gen.errors import InputError
-from gen.model.checkpoint import PatchEmbedding, read_checkpoint, shortened
+from gen.model.checkpoint import read_checkpoint, shortened
 from gen.model.inputs import Tokens
 from gen.model.quantize import integer_inputs
 from gen.program.tensors import differences
@@ -73,15 +73,13 @@ def model_inputs(
                 f"those that model {design.model.name} was quantised from ({design.model.source[:16] or 'none'}...); "
                 "give these, or quantise and generate again"
             )
-        if not isinstance(source.embedding, PatchEmbedding):
-            source = shortened(source, design.model.max_tokens)
-        return integer_inputs(source, design.model, data, name)
+        return integer_inputs(shortened(source, design.model.max_tokens), design.model, data, name)
     if any(isinstance(sample, Tokens) for sample in data):
         raise InputError(f"{name}: holds token ids, which take the checkpoint's tables; give --checkpoint too")
     rows = [np.asarray(x) for x in ([data] if isinstance(data, np.ndarray) and data.ndim == 2 else data)]
     if not rows:
         raise InputError(f"{name}: holds no sample; give at least one")
-    features = design.image.input.features
+    features = design.image.input.form.features
     if rows[0].ndim != 2 or rows[0].shape[1] != features:
         raise InputError(
             f"{name}: must be integer rows [inputs, tokens, {features}], not {rows[0].dtype} "
