@@ -218,9 +218,9 @@ class TransformerCore(wiring.Component):
         m.d.sync += res.r_addr.eq(
             Mux(drain.res_valid, drain.res_addr, Mux(norm.res_read_valid, norm.res_read_addr, store.res_addr))
         )
+        m.d.sync += store.res_ready.eq(~drain.res_next & ~norm.res_read_next)  # known a cycle ahead: it goes far
         m.d.comb += [
             norm.res_read_ready.eq(~drain.res_valid),
-            store.res_ready.eq(~drain.res_valid & ~norm.res_read_valid),
             drain.res_data.eq(res.r_data),
             norm.res_read_data.eq(res.r_data),
             store.res_data.eq(res.r_data),

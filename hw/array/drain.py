@@ -70,6 +70,7 @@ class Drain(wiring.Component):
     acc : the array's accumulators [cols][rows]
     chan_addr, chan_data : CHAN read port, private
     res_addr, res_valid, res_data : RES read; the drain has priority, so an address is always accepted
+    res_next : what res_valid is in the next cycle
     scale_* : row scales from the softmax, [row] of a slot
     score_* : write port of the score ring; row_max_slot, row_max : its maxima
     write, write_to, write_beat, write_res : final beat: control, strobes, bytes, int16 (element p * rows + r)
@@ -96,6 +97,7 @@ class Drain(wiring.Component):
                 "chan_addr": Out(ADDRESS_BITS),
                 "chan_data": In(data.ArrayLayout(ChannelParameters, columns)),
                 "res_valid": Out(1),
+                "res_next": Out(1),
                 "res_addr": Out(ADDRESS_BITS),
                 "res_data": In(data.ArrayLayout(signed(16), lanes)),
                 "scale_valid": In(1),
@@ -340,8 +342,9 @@ class Drain(wiring.Component):
             activation.w_data.eq(self.table_data),
             self.res_addr.eq(at(self.RESIDUAL).res),
         ]
-        reads = at(self.RESIDUAL - 1)  # a register, as the memory's other readers wait for it
-        m.d.sync += self.res_valid.eq(reads.valid & reads.add)
+        reads = at(self.RESIDUAL - 1)
+        m.d.comb += self.res_next.eq(reads.valid & reads.add)
+        m.d.sync += self.res_valid.eq(self.res_next)
 
         # --- formats: narrow, add the residual, and wait for the activation
         final = at(to_write - 1)

@@ -139,7 +139,8 @@ class HostLink(wiring.Component):
         told = Signal()  # Pushed has been emitted
         finished, room, push = Signal(), Signal(), Signal()
         identity = Hello.const({"max_payload": MAX_PAYLOAD, "reserved": 0, **self._depths, **self._rates}).as_value()
-        argument = word[64 - Pull.as_shape().size :]
+        argument, most = word[64 - Pull.as_shape().size :], MAX_PAYLOAD // 8
+        pulled = Signal.like(items, name="pulled")
         m.d.comb += [
             requests.r_addr.eq(reading),
             answer.w_addr.eq(written),
@@ -149,6 +150,7 @@ class HostLink(wiring.Component):
         ]
         m.d.sync += [
             finished.eq(items == 0),
+            pulled.eq(Mux(argument > most, most, argument)),
             self.bus.write.eq(0),
             push.eq(0),
             room.eq(inputs.room >= request.length[3:]),
@@ -247,6 +249,8 @@ class HostLink(wiring.Component):
                     with m.If(left == 1):
                         m.next = "COLLECTED"
             with m.State("COLLECTED"):  # the last byte is on its way into `word`
+                m.next = "BOUND"
+            with m.State("BOUND"):  # `pulled` settles
                 m.next = "ACT"
             with m.State("ACT"):
                 m.next = "COUNT"
@@ -256,8 +260,7 @@ class HostLink(wiring.Component):
                 with m.If(asks[Command.READ]):
                     m.d.sync += [self.bus.addr.eq(read.first), items.eq(read.count)]
                 with m.Elif(asks[Command.PULL]):
-                    most = MAX_PAYLOAD // 8
-                    m.d.sync += items.eq(Mux(argument > most, most, argument))
+                    m.d.sync += items.eq(pulled)
                 with m.Elif(asks[Command.WRITE]):
                     m.d.sync += self.bus.addr.eq(write.register)
                 with m.Elif(asks[Command.ECHO]):

@@ -62,6 +62,7 @@ class NormEngine(wiring.Component):
         The command's ``signal`` in the cycle after its last result was taken, else 0.
     busy : out
     res_read_valid, res_read_addr, res_read_ready, res_read_data : RES read port
+    res_read_next : what res_read_valid is in the next cycle
         Data SHARED_READ_LATENCY cycles after an address was taken. The address may change while it waits.
     norm_addr, norm_data : NORM read port
         Parameters of ``drain_columns`` channels, READ_LATENCY cycles after the address, every cycle.
@@ -91,6 +92,7 @@ class NormEngine(wiring.Component):
                 "signal": Out(SEMAPHORES),
                 "busy": Out(1),
                 "res_read_valid": Out(1),
+                "res_read_next": Out(1),
                 "res_read_addr": Out(ADDRESS_BITS),
                 "res_read_ready": In(1),
                 "res_read_data": In(data.ArrayLayout(signed(16), lanes)),
@@ -203,7 +205,17 @@ class NormEngine(wiring.Component):
         writes_earlier = is_writing & of_writing & (emit != Emit.READ)
         known, starts_writing = Signal(), Signal()
         m.d.sync += known.eq(statistics.ready & ~hand_over)
-        m.d.comb += starts_writing.eq((emit == Emit.STATISTICS) & known & ~is_writing)
+        begins_gathering, will_have_room = Signal(), Signal()
+        m.d.comb += [
+            starts_writing.eq((emit == Emit.STATISTICS) & known & ~is_writing),
+            begins_gathering.eq((gather == Gather.CHECK) & ~writes_source & ~writes_earlier),
+            will_have_room.eq(room > 1),
+            self.res_read_next.eq(
+                begins_gathering
+                | ((gather == Gather.READ) & ~gather_ends)
+                | (will_have_room & (starts_writing | ((emit == Emit.READ) & ~emit_ends)))
+            ),
+        ]
 
         with m.Switch(gather):
             with m.Case(Gather.IDLE):
@@ -218,7 +230,7 @@ class NormEngine(wiring.Component):
             with m.Case(Gather.COMPARE):
                 m.d.sync += gather.eq(Gather.CHECK)
             with m.Case(Gather.CHECK):
-                with m.If(~writes_source & ~writes_earlier):
+                with m.If(begins_gathering):
                     m.d.sync += gather.eq(Gather.READ)
             with m.Case(Gather.READ):
                 with m.If(gather_reads):
@@ -316,7 +328,7 @@ class NormEngine(wiring.Component):
             [byte.eq(element) for byte, element in zip(self.act_data, head.result, strict=True)],
         ]
         freed = Signal()
-        m.d.sync += [freed.eq(queue.r_rdy & queue.r_en), has_room.eq(room > 1)]
+        m.d.sync += [freed.eq(queue.r_rdy & queue.r_en), has_room.eq(will_have_room)]
         with m.If(freed ^ emit_reads):  # the reads are decided late
             m.d.sync += room.eq(room + Mux(freed, 1, -1))
         with m.If(starts_writing):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: SHL-2.1
 """Program fetch: a stream of program words that follows loops without a gap and restarts on redirection."""
 
-from amaranth.hdl import Cat, Module, ResetInserter, Signal, unsigned
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -48,9 +48,7 @@ class Fetcher(wiring.Component):
         m = Module()
         pc, fetching = Signal(self.address_bits), Signal()
         looping, first, last = Signal(), Signal(self.address_bits), Signal(self.address_bits)
-        words = fifo.SyncFIFOBuffered(width=self.layout.size, depth=_AHEAD)
-        m.submodules.words = ResetInserter(self.redirect)(words)
-        credit = Signal(range(_AHEAD + 1), init=_AHEAD)
+        credit = Signal(range(_AHEAD + 1), init=_AHEAD)  # words that there is room for, those on their way counted
 
         issue, wrap = Signal(), Signal()
         m.d.comb += [
@@ -75,14 +73,26 @@ class Fetcher(wiring.Component):
                 m.d.sync += delayed.valid.eq(0)
             entry = delayed
 
+        # A ring without a level: credits keep it from overflow, as one of its words stands in the register behind it.
+        m.submodules.words = words = memory.Memory(shape=self.layout, depth=_AHEAD, init=[])
+        push, pop = words.write_port(), words.read_port(domain="comb")
+        pushed, popped = Signal(range(_AHEAD)), Signal(range(_AHEAD))
+        valid, taken = Signal(), Signal()
+        word = Signal(self.layout, reset_less=True)
         m.d.comb += [
-            words.w_data.eq(Cat(self.prog_data, entry.next, entry.wrap)),
-            words.w_en.eq(entry.valid),
-            self.word.payload.eq(words.r_data),
-            self.word.valid.eq(words.r_rdy),
-            words.r_en.eq(self.word.ready),
+            push.addr.eq(pushed),
+            push.data.eq(Cat(self.prog_data, entry.next, entry.wrap)),
+            push.en.eq(entry.valid),
+            pop.addr.eq(popped),
+            self.word.payload.eq(word),
+            self.word.valid.eq(valid),
         ]
-        m.d.sync += credit.eq(credit - issue + (words.r_rdy & words.r_en))
+        m.d.sync += [pushed.eq(pushed + entry.valid), taken.eq(valid & self.word.ready)]
+        with m.If(self.word.ready | ~valid):
+            m.d.sync += [word.eq(pop.data), valid.eq(pushed != popped)]
+            with m.If(pushed != popped):
+                m.d.sync += popped.eq(popped + 1)
+        m.d.sync += credit.eq(credit - issue + taken)
         with m.If(self.redirect):
             m.d.sync += [
                 pc.eq(self.target),
@@ -91,5 +101,9 @@ class Fetcher(wiring.Component):
                 first.eq(self.loop_first),
                 last.eq(self.loop_last),
                 credit.eq(_AHEAD),
+                pushed.eq(0),
+                popped.eq(0),
+                valid.eq(0),
+                taken.eq(0),
             ]
         return m

@@ -157,16 +157,18 @@ class Sequencer(wiring.Component):
             ]
         )
         once = Cat(Const(0, 2 * INDEX_BITS), Const(0b111, 3))
-        looping, exhausted = Signal(), Signal()
+        exhausted = Signal()
         outer_last, inner_last = Signal(INDEX_BITS), Signal(INDEX_BITS)
         outer_before, inner_before = Signal(INDEX_BITS), Signal(INDEX_BITS)  # the last
         tail = Signal(3)
         loop_next = Signal(range(self.config.prog_words + 1))
         current = history[0]
         following = Signal(Iteration)
-        at_inner_end, at_end, follows_last = Signal(), Signal(), Signal()
-        # An iteration has two words or more: time to work out in two cycles which iteration follows it.
+        at_inner_end, follows_last, is_last, at_end = Signal(), Signal(), Signal(), Signal()
+        # An iteration has two words or more: time to work out in two cycles what follows it.
         m.d.sync += [
+            is_last.eq(exhausted | current.last),
+            at_end.eq((exhausted | current.last) & (tail == 0)),
             at_inner_end.eq(current.inner == inner_last),
             follows_last.eq(
                 Mux(
@@ -181,8 +183,7 @@ class Sequencer(wiring.Component):
             following.inner.eq(Mux(at_inner_end, 0, current.inner + 1)),
             following.first.eq(0),
             following.last.eq(follows_last),
-            following.valid.eq(~exhausted & ~current.last),
-            at_end.eq((exhausted | current.last) & (tail == 0)),
+            following.valid.eq(~is_last),
         ]
         count = Signal(INDEX_BITS, name="outer_count"), Signal(INDEX_BITS, name="inner_count")
         m.d.comb += [
@@ -191,7 +192,6 @@ class Sequencer(wiring.Component):
         ]
         with m.If(accept & (opcode == Opcode.LOOP)):
             m.d.sync += [
-                looping.eq(1),
                 exhausted.eq(0),
                 outer_last.eq(count[0] - 1),
                 inner_last.eq(count[1] - 1),
@@ -211,14 +211,14 @@ class Sequencer(wiring.Component):
                 fetch.loop_first.eq(fetch.word.payload.next),
                 fetch.loop_last.eq(fetch.word.payload.next + loop.body - 1),
             ]
-        with m.Elif(accept & looping & fetch.word.payload.wrap):
+        with m.Elif(accept & fetch.word.payload.wrap):  # which only a loop's last word has
             with m.If(at_end):
-                m.d.sync += [looping.eq(0), history[0].eq(once), fetch.target.eq(loop_next), fetch.loop.eq(0)]
+                m.d.sync += [history[0].eq(once), fetch.target.eq(loop_next), fetch.loop.eq(0)]
                 m.d.comb += redirect.eq(1)
             with m.Else():
                 m.d.sync += [history[age].eq(history[age - 1]) for age in range(1, LAG_MAX + 1)]
                 m.d.sync += history[0].eq(following)
-                with m.If(exhausted | current.last):
+                with m.If(is_last):
                     m.d.sync += [exhausted.eq(1), tail.eq(tail - 1)]
 
         # --- passes of the program
