@@ -14,6 +14,7 @@ from gen.cli.common import Finite, force_option, json_option, show, step
 from gen.cli.data import load_array
 from gen.model.accuracy import HELD_OUT_OF, MAX_ERROR, assess, held_out
 from gen.model.checkpoint import read_checkpoint, shortened
+from gen.model.family import FAMILIES
 from gen.model.modelfile import save_model
 from gen.model.quantize import quantise
 
@@ -22,8 +23,18 @@ _SATURATED = 0.001  # share of a tensor's values from which on it is worth a lin
 _SHOWN = 5
 
 
+_HELP = f"""Quantise the Hugging Face folder CHECKPOINT (config.json, model.safetensors) to int8.
+
+Supported: model_type {" and ".join(FAMILIES)}. Whatever cannot be done is refused by name.
+
+The error printed is that of the integer model's output against the float model's, on inputs that calibration has not
+seen; where they are held out, the model written is calibrated with them too. Exit status 1 if the error is above the
+limit."""
+
+
 @click.command(
     "quantize",
+    help=_HELP,
     short_help="Checkpoint to int8 model.",
     epilog="\b\nExample:\n  rtlformer quantize examples/digits/checkpoint "
     "--calibration examples/digits/calibration.npy \\\n      -o digits.model",
@@ -74,14 +85,7 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Quantise the Hugging Face folder CHECKPOINT (config.json, model.safetensors) to int8.
-
-    Supported: model_type vit and bert. Whatever cannot be done is refused by name.
-
-    The error printed is that of the integer model's output against the float model's, on inputs that calibration has
-    not seen; where they are held out, the model written is calibrated with them too. Exit status 1 if the error is
-    above the limit.
-    """
+    """Read, quantise, measure, write and report."""
     check_free(output, force=force)
     source = read_checkpoint(checkpoint)
     if max_tokens is not None:

@@ -45,7 +45,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     tensors = open_tensors(folder)
     prefix = f"{model_type}." if tensors.starts_with(f"{model_type}.") else ""
     kind = architecture(config, tensors, family.heads, prefix)
-    opened = Folder(path=folder, config=config, tensors=tensors, prefix=prefix, kind=kind)
+    opened = Folder(path=folder, config=config, tensors=tensors, prefix=prefix, kind=kind, keys=family.keys)
     return replace(family.read(opened), source=_source(folder, tensors))
 
 

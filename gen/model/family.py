@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -56,29 +56,33 @@ class Folder:
     prefix: str
     """Beginning of the names of the encoder's tensors: that of the family, or nothing."""
     kind: Architecture
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """What the family calls the configuration's keys, where it is not BERT's name."""
+
+    def key(self, name: str) -> str:
+        """The family's name of the key ``name``."""
+        return self.keys.get(name, name)
 
     @cached_property
     def sizes(self) -> Sizes:
         """Of the configuration, which is that of an encoder."""
         config = self.config
-        hidden = config.integer("hidden_size")
-        heads = config.integer("num_attention_heads")
+        width, number, kind = self.key("hidden_size"), self.key("num_attention_heads"), self.key("hidden_act")
+        hidden, heads, act = config.integer(width), config.integer(number), config.text(kind, "gelu")
         if hidden % heads:
             raise InputError(
-                f"{config.path}: hidden_size {hidden} is not a multiple of num_attention_heads {heads}; correct one of "
-                "them"
+                f"{config.path}: {width} {hidden} is not a multiple of {number} {heads}; correct one of them"
             )
-        act = config.text("hidden_act", "gelu")
         if act not in ACTIVATIONS:
             raise InputError(
-                f'{config.path}: hidden_act is "{act}", which is not supported; use one of {", ".join(ACTIVATIONS)}'
+                f'{config.path}: {kind} is "{act}", which is not supported; use one of {", ".join(ACTIVATIONS)}'
             )
         for key in ("is_decoder", "is_encoder_decoder", "add_cross_attention"):
             config.require(key, False, "only encoders are supported")
         return Sizes(
             hidden=hidden,
             heads=heads,
-            ffn=config.integer("intermediate_size"),
+            ffn=config.integer(self.key("intermediate_size")),
             activation=ACTIVATIONS[act],
             eps=config.number("layer_norm_eps", 1e-12),
         )
@@ -118,10 +122,11 @@ class Folder:
 
     def layers(self, prefix: str, read: Callable[[str], tuple[Block, ...]]) -> tuple[tuple[Block, ...], ...]:
         """Every layer, ``read`` given the beginning of its tensors' names: ``prefix``, its number and a dot."""
-        count = self.config.integer("num_hidden_layers")
+        key = self.key("num_hidden_layers")
+        count = self.config.integer(key)
         if (held := self.tensors.count(prefix)) != count:
             raise InputError(
-                f"{self.config.path}: num_hidden_layers is {count}, and {self.tensors.path} holds {held} layers; "
+                f"{self.config.path}: {key} is {count}, and {self.tensors.path} holds {held} layers; "
                 "correct it, or fetch the config.json that belongs to these weights"
             )
         return tuple(read(f"{prefix}{index}.") for index in range(count))
@@ -195,17 +200,18 @@ class Family:
 
     heads: Heads
     read: Reader
+    keys: Mapping[str, str]
 
 
 FAMILIES: dict[str, Family] = {}
 """By ``model_type``; :mod:`gen.model.families` fills it."""
 
 
-def family(model_type: str, heads: Heads) -> Callable[[Reader], Reader]:
-    """Registers the function below it as the reader of ``model_type``."""
+def family(model_type: str, heads: Heads, keys: Mapping[str, str] | None = None) -> Callable[[Reader], Reader]:
+    """Registers the function below it as the reader of ``model_type``; see :attr:`Folder.keys`."""
 
     def register(read: Reader) -> Reader:
-        FAMILIES[model_type] = Family(heads=heads, read=read)
+        FAMILIES[model_type] = Family(heads=heads, read=read, keys=keys or {})
         return read
 
     return register

@@ -259,7 +259,7 @@ def checked_samples(source: Source, inputs: Samples, name: str, *, model: str, m
         raise InputError(f"{name}: must be an array of samples, not one number; give at least one sample")
     if not len(inputs):
         raise InputError(f"{name}: holds no sample; give at least one")
-    if source.noun != TokenIds.noun and any(isinstance(sample, Tokens) for sample in inputs):
+    if not isinstance(source, TokenIds) and any(isinstance(sample, Tokens) for sample in inputs):
         raise InputError(f"{name}: holds token ids, and {model} takes {source.noun}; give these")
     return source.check(inputs, name, max_tokens)
 
