@@ -18,18 +18,9 @@ from .io.targets import load_crc, stream_units
 from .memories import CORE_MEMORIES
 from .memory import READ_LATENCY, TensorMemory
 from .norm.layernorm import NormEngine
-from .program.isa import (
-    PENDING_MAX,
-    SEMAPHORE_INITIAL,
-    SEMAPHORES,
-    TOKEN_BITS,
-    ArrayCommand,
-    Format,
-    NormCommand,
-    SoftmaxCommand,
-    StoreCommand,
-    Target,
-)
+from .program.commands import ArrayCommand, NormCommand, SoftmaxCommand, StoreCommand
+from .program.isa import PENDING_MAX, SEMAPHORE_INITIAL, SEMAPHORES, TOKEN_BITS, Format
+from .program.loads import Target
 from .program.semaphores import CommandGate, SemaphoreBank
 from .program.sequencer import Sequencer
 from .softmax.softmax import SoftmaxEngine

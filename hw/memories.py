@@ -8,7 +8,7 @@ from amaranth.lib import data
 from amaranth.utils import ceil_log2
 
 from .config import CoreConfig
-from .program.isa import ChannelParameters, HeadParameters, NormParameters, Target
+from .program.loads import ChannelParameters, HeadParameters, NormParameters, Target
 
 __all__ = ["CORE_MEMORIES", "LOADABLE", "MEMORIES", "TABLE_ENTRIES", "Geometry", "Memory"]
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functional simulator of the command set: runs program words on memory contents, one command at a time, in order.
 
-It knows only :mod:`hw.program.isa`, :mod:`hw.config` and :mod:`sim.golden`. Whatever was never written holds random
+It knows only :mod:`hw.program`, :mod:`hw.config` and :mod:`sim.golden`. Whatever was never written holds random
 garbage, so that a program that depends on it gives wrong results here too.
 """
 
@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
-from amaranth.hdl import Shape
 from amaranth.lib import data
 
 from hw.config import CoreConfig
 from hw.memories import MEMORIES, TABLE_ENTRIES
-from hw.program import isa
-from hw.program.isa import SEMAPHORE_INITIAL, ASource, BSource, Destination, Format, Opcode, Semaphore, Target
+from hw.program import loads
+from hw.program.commands import Engine
+from hw.program.isa import SEMAPHORE_INITIAL, ASource, BSource, Destination, Format, Semaphore
+from hw.program.loads import Target
+from hw.structs import fields_of, record
 from sim import golden
 from sim.golden import IntArray
 from sim.order import OrderChecker
@@ -33,11 +36,10 @@ def _fields(struct: type[data.Struct], memory: npt.NDArray[np.uint8]) -> dict[st
     """Fields of 64-bit Structs, one for each eight bytes of ``memory``."""
     words = np.ascontiguousarray(memory).view(np.uint64).ravel()
     fields = {}
-    for name, place in struct.as_shape():
+    for name, place in fields_of(struct).items():
         # Up against the top bit, then down again: that extends the sign of a signed field.
         top = words << np.uint64(64 - place.width - place.offset)
-        signed = Shape.cast(place.shape).signed
-        fields[name] = ((top.view(np.int64) if signed else top) >> (64 - place.width)).astype(np.int64)
+        fields[name] = ((top.view(np.int64) if place.signed else top) >> (64 - place.width)).astype(np.int64)
     return fields
 
 
@@ -121,11 +123,13 @@ class Machine:
         stream = np.asarray(stream, dtype=np.uint64)
         position = 0
         while position < len(stream):
-            header = isa.PacketHeader.from_bits(int(stream[position]))
+            header = record(loads.PacketHeader, stream[position])
             data = stream[position + 1 : position + 1 + header.count]
             if len(data) != header.count:
                 raise ProgramError(f"The packet at word {position} has {len(data)} words, not {header.count}")
             position += 1 + header.count
+            if not isinstance(header.target, Target):
+                raise ProgramError(f"A packet is for target {header.target}, which is no memory")
             name = header.target.name
             count, size = self.memory[name].shape
             if header.reserved:
@@ -147,10 +151,10 @@ class Machine:
                     self._order.end((Semaphore.INPUT_FULL,))
                 self.semaphores[Semaphore.INPUT_FULL] += 1
 
-    def _region(self) -> data.View:
-        return isa.InputRegion.from_bits(int(self.memory["REGION"].view(np.uint64)[0, 0]))
+    def _region(self) -> SimpleNamespace:
+        return record(loads.InputRegion, self.memory["REGION"].view(np.uint64)[0, 0])
 
-    def _check_input(self, header: isa.PacketHeader) -> None:
+    def _check_input(self, header: SimpleNamespace) -> None:
         """Refuse an input packet that REGION does not describe, and remember how many row blocks it has."""
         region = self._region()
         at, place = (header.target, header.address), (region.target, region.address)
@@ -200,16 +204,16 @@ class Machine:
         frame = Frame()
         program = self.memory["PROG"].view(np.uint64)[:, 0].tolist()
         run = {
-            Opcode.ARRAY: self._array,
-            Opcode.SOFTMAX: self._softmax,
-            Opcode.NORM: self._norm,
-            Opcode.STORE: self._store,
+            Engine.ARRAY: self._array,
+            Engine.SOFTMAX: self._softmax,
+            Engine.NORM: self._norm,
+            Engine.STORE: self._store,
         }
         for command in commands(program, self.config, tokens):
             what = f"{command.engine.name} at word {command.address}, iteration ({command.i}, {command.j})"
             self._take(command.wait, what)
             if self._order:
-                pending = command.pending if command.engine == Opcode.ARRAY else None
+                pending = command.pending if command.engine == Engine.ARRAY else None
                 self._order.begin(command.engine.name, command.wait, pending, what)
             run[command.engine](command, tokens, frame)
             if self._order:
@@ -267,7 +271,7 @@ class Machine:
             bank = bias = 0
         else:
             words = self.memory["CHAN"][self._span("CHAN", command.chan, command.n * c.tile_beats)]
-            channels = _fields(isa.ChannelParameters, words)
+            channels = _fields(loads.ChannelParameters, words)
             bias, mult, shift, bank = (channels[name] for name in ("bias", "mult", "shift", "bank"))
         acc = acc + bias
         match command.result:
@@ -282,8 +286,9 @@ class Machine:
                 return golden.activation_table(index, np.broadcast_to(bank, index.shape), table)
             case Format.ACTIVATION:
                 word = self.memory["TABLE"][self._span("TABLE", command.table, 1)]
-                p = isa.GeluParameters.from_bits(int(word.view(np.uint64)[0, 0]) & ((1 << 64) - 1))
-                return golden.gelu_ibert(golden.requantise(acc, mult, shift, 8), p.b, p.c, p.mult, p.shift)
+                p = record(loads.GeluParameters, word.view(np.uint64)[0, 0])
+                index = golden.requantise(acc, mult, shift, 8)
+                return golden.gelu_ibert(index, p.b, p.c, p.mult, p.shift)
             case Format.INT16:
                 value = golden.requantise(acc, mult, shift, 16)
                 if not command.add:
@@ -338,7 +343,7 @@ class Machine:
         self._touch("read", "SCORE", slot)
         self._touch("write", "PROB", slot)
         word = self.memory["HEAD"][self._span("HEAD", command.head, 1)]
-        head = isa.HeadParameters.from_bits(int(word.view(np.uint64)[0, 0]))
+        head = record(loads.HeadParameters, word.view(np.uint64)[0, 0])
         keys = -(-tokens // c.depth) * c.depth
         scores = self._scores[slot][:, :tokens]
         index = golden.score_index(scores, scores.max(1, keepdims=True), head.score_mult, head.score_shift, c.exp)
@@ -352,7 +357,7 @@ class Machine:
         h = self._residual(command.src, command.beats)
         forms = command.out8 + command.out16
         words = self.memory["NORM"][self._span("NORM", command.norm, forms * command.beats)]
-        parameters = _fields(isa.NormParameters, words)
+        parameters = _fields(loads.NormParameters, words)
         gamma, beta = parameters["gamma"], parameters["beta"]
         # Statistics over the true channels: padded ones must be zero, and are summed as the hardware does.
         s1, s2 = h.sum(1), (h * h).sum(1)

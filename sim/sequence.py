@@ -4,30 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from hw.config import CoreConfig
 from hw.program import isa
-from hw.program.isa import Opcode, Semaphore, When
+from hw.program.commands import COMMANDS, Engine
+from hw.program.instructions import INSTRUCTIONS, Instruction, Opcode, opcode_of
+from hw.program.isa import Semaphore, When
+from hw.structs import fields_of, unpack
 
-__all__ = ["Command", "ProgramError", "Step", "commands", "row_blocks", "walk"]
-
-_HEADERS = {
-    Opcode.LOOP: isa.Loop,
-    Opcode.ARRAY: isa.ArrayHeader,
-    Opcode.SOFTMAX: isa.SoftmaxHeader,
-    Opcode.NORM: isa.NormHeader,
-    Opcode.STORE: isa.StoreHeader,
-}
-_COUNTS = {Opcode.ARRAY: isa.ArrayCounts, Opcode.NORM: isa.NormCounts, Opcode.STORE: isa.StoreCounts}
-_OPERANDS = {
-    Opcode.ARRAY: ("a", "b", "out", "res", "chan"),
-    Opcode.SOFTMAX: ("head",),
-    Opcode.NORM: ("src", "act", "res", "norm"),
-    Opcode.STORE: ("src",),
-}
+__all__ = ["Command", "ProgramError", "Step", "commands", "lengths", "row_blocks", "walk"]
 
 
 class ProgramError(RuntimeError):
@@ -38,7 +26,7 @@ class ProgramError(RuntimeError):
 class Command:
     """A resolved command. ``fields`` are those of the engine's command Struct; ``i`` and ``j`` the loop indices."""
 
-    engine: Opcode
+    engine: Engine
     address: int
     i: int
     j: int
@@ -58,19 +46,22 @@ class Step:
     """One instruction passing the decoder. ``command`` is None for LOOP, END and what a lag skips; ``redirect``: the
     fetch starts anew behind it."""
 
-    opcode: Opcode
-    words: int
+    kind: Instruction
     command: Command | None = None
     redirect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Instruction:
-    opcode: Opcode
+    """Fields of one instruction of a program; an operand's value is a dict of base and strides."""
+
+    kind: Instruction
     address: int
-    words: int
     values: dict[str, Any]
-    operands: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+
+    @property
+    def end(self) -> int:
+        return self.address + len(self.kind.words)
 
 
 def row_blocks(tokens: int, config: CoreConfig) -> int:
@@ -78,59 +69,64 @@ def row_blocks(tokens: int, config: CoreConfig) -> int:
     return -(-tokens // config.rows)
 
 
+def lengths(tokens: int, config: CoreConfig) -> dict[str, int]:
+    """What instructions take from the length of the sequence, by name: see :class:`hw.program.instructions.RunTime`."""
+    blocks = row_blocks(tokens, config)
+    return {
+        "row_blocks": blocks,
+        "key_tiles": -(-tokens // config.cols),
+        "key_words": -(-tokens // config.depth),
+        "pending_rows": min(blocks - 1, isa.PENDING_MAX),
+    }
+
+
 @lru_cache(maxsize=16)
 def _decode(program: tuple[int, ...]) -> dict[int, _Instruction]:
     """Instructions by their word address, up to the first END."""
-    instructions, address = {}, 0
+    instructions: dict[int, _Instruction] = {}
+    address = 0
     while True:
         if address >= len(program):
             raise ProgramError("The program has no END")
-        opcode = Opcode(program[address] & 7)
-        words = isa.WORDS[opcode]
+        kind = INSTRUCTIONS[opcode_of(program[address])]
         values: dict[str, Any] = {}
-        operands = {}
-        if opcode in _HEADERS:
-            rest = list(program[address + 1 : address + words])
-            structs = [(_HEADERS[opcode], program[address])]
-            if opcode in _COUNTS:
-                structs.append((_COUNTS[opcode], rest.pop(0)))
-            for struct, word in structs:
-                const = struct.from_bits(word & ((1 << struct.as_shape().size) - 1))
-                values |= {name: getattr(const, name) for name, _ in struct.as_shape() if name != "opcode"}
-            for name, word in zip(_OPERANDS.get(opcode, ()), rest, strict=True):
-                operand = isa.Operand.from_bits(word & ((1 << isa.Operand.as_shape().size) - 1))
-                operands[name] = (operand.base, operand.outer, operand.inner)
-        instructions[address] = _Instruction(opcode, address, words, values, operands)
-        if opcode == Opcode.END:
+        for struct, word in zip(kind.words, program[address:], strict=False):
+            values |= unpack(struct, word)
+        instructions[address] = _Instruction(kind, address, values)
+        if kind.opcode == Opcode.END:
             return instructions
-        address += words
+        address += len(kind.words)
+
+
+def _at_run_time(instruction: _Instruction, tokens: int, config: CoreConfig) -> dict[str, Any]:
+    """Its fields, with those that the length of the sequence gives."""
+    values, given = dict(instruction.values), lengths(tokens, config)
+    for rule in instruction.kind.run_time:
+        if instruction.values[rule.flag] == rule.value:
+            values[rule.field] = given[rule.length]
+    return values
 
 
 def _resolve(
     instruction: _Instruction, i: int, j: int, first: bool, last: bool, tokens: int, config: CoreConfig
 ) -> Command:
-    values = dict(instruction.values)
-    sync = values.pop("sync")
-    for name, (base, outer, inner) in instruction.operands.items():
-        values[name] = (base + i * outer + j * inner) % (1 << isa.ADDRESS_BITS)
-    if instruction.opcode == Opcode.ARRAY:
-        if values.pop("n_tokens"):
-            values["n"] = -(-tokens // config.cols)
-        if values.pop("k_tokens"):
-            values["k"] = -(-tokens // config.depth)
-        if values["pending"] == isa.PENDING_ROWS:
-            values["pending"] = min(row_blocks(tokens, config) - 1, isa.PENDING_MAX)
-    if instruction.opcode == Opcode.STORE:
-        values["last"] = last
-    signals = sync.signal_when == When.ALWAYS or (first if sync.signal_when == When.FIRST else last)
+    values = _at_run_time(instruction, tokens, config)
+    for name in instruction.kind.operands:
+        operand = values[name]
+        address = operand["base"] + i * operand["outer"] + j * operand["inner"]
+        values[name] = address % (1 << isa.ADDRESS_BITS)
+    values |= instruction.kind.fixed | {"last": last}
+    sync = values["sync"]
+    signals = sync["signal_when"] == When.ALWAYS or (first if sync["signal_when"] == When.FIRST else last)
+    engine = instruction.kind.engine
     return Command(
-        instruction.opcode,
+        engine,
         instruction.address,
         i,
         j,
-        tuple(s for s in Semaphore if sync.wait >> s & 1 and (first or not sync.wait_first)),
-        tuple(s for s in Semaphore if sync.signal >> s & 1 and signals),
-        values,
+        tuple(s for s in Semaphore if sync["wait"] >> s & 1 and (first or not sync["wait_first"])),
+        tuple(s for s in Semaphore if sync["signal"] >> s & 1 and signals),
+        {name: values[name] for name in fields_of(COMMANDS[engine]) if name not in ("wait", "signal")},
     )
 
 
@@ -140,31 +136,30 @@ def walk(program: Sequence[int], config: CoreConfig, tokens: int) -> Iterator[St
     address = 0
     while True:
         here = instructions[address]
-        address += here.words
-        if here.opcode == Opcode.END:
-            yield Step(here.opcode, here.words, redirect=True)
+        address = here.end
+        if here.kind.opcode == Opcode.END:
+            yield Step(here.kind, redirect=True)
             return
-        if here.opcode != Opcode.LOOP:
-            yield Step(here.opcode, here.words, _resolve(here, 0, 0, True, True, tokens, config))
+        if here.kind.opcode != Opcode.LOOP:
+            yield Step(here.kind, _resolve(here, 0, 0, True, True, tokens, config))
             continue
-        yield Step(here.opcode, here.words, redirect=True)
-        loop = here.values
-        outer, inner = (
-            row_blocks(tokens, config) if loop[f"{name}_rows"] else loop[name] for name in ("outer", "inner")
-        )
-        end, trips = address + loop["body"], outer * inner
+        yield Step(here.kind, redirect=True)
+        loop = _at_run_time(here, tokens, config)
+        inner, lag = loop["inner"], loop["lag"]
+        end, trips = address + loop["body"], loop["outer"] * inner
         body = [instructions[a] for a in sorted(instructions) if address <= a < end]
-        if not body or body[-1].address + body[-1].words != end:
+        if not body or body[-1].end != end:
             raise ProgramError(f"The body of the loop at word {here.address} does not end with an instruction")
-        if any(b.opcode in (Opcode.LOOP, Opcode.END) for b in body):
+        if any(b.kind.engine is None for b in body):
             raise ProgramError(f"The loop at word {here.address} holds a LOOP or END")
-        for t in range(trips + loop["lag"]):
+        for t in range(trips + lag):
             for b in body:
-                u = t - b.values["sync"].lag
+                u = t - b.values["sync"]["lag"]
                 command = None
                 if 0 <= u < trips:
                     command = _resolve(b, u // inner, u % inner, u == 0, u == trips - 1, tokens, config)
-                yield Step(b.opcode, b.words, command, redirect=t == trips + loop["lag"] - 1 and b is body[-1])
+                redirect = t == trips + lag - 1 and b is body[-1]
+                yield Step(b.kind, command, redirect)
         address = end
 
 

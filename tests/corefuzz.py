@@ -10,7 +10,7 @@ from gen.model.randommodel import random_rows
 from gen.program.image import Image
 from hw.core import ERRORS
 from hw.io.targets import packet_header, stream_units
-from hw.program.isa import Target
+from hw.program.loads import Target
 from sim.qmodel import QuantModel
 
 __all__ = ["BARE", "HOSTED", "Case", "cases", "mask"]

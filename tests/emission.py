@@ -12,7 +12,7 @@ from amaranth.lib import wiring
 from hw.config import CoreConfig, preset
 from hw.core import TransformerCore
 from hw.link.board import BoardCore
-from hw.program.isa import Target
+from hw.program.loads import Target
 from hw.verilog import to_verilog
 from hw.wrappers import WRAPPERS
 

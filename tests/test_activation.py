@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 
+from hw import structs
 from hw.array.activation import ActivationUnit
 from hw.config import CoreConfig
-from hw.program.isa import GeluParameters
+from hw.program.loads import GeluParameters
 from hw.verilog import to_verilog
 from sim.runner import run_cocotb
 
@@ -49,4 +50,4 @@ def _polynomials(count: int) -> list[int]:
         root = scale / 1.4142
         c = -math.floor(-1 / (0.2888 * root**2))
         entries.append({"b": -math.floor(-1.769 / root), "c": c, "mult": 40000, "shift": 17 + c.bit_length() - 1})
-    return [GeluParameters.const(entry).as_value().value for entry in entries[-count:]]
+    return [structs.pack(GeluParameters, entry) for entry in entries[-count:]]

@@ -6,8 +6,6 @@ import enum
 import random
 
 import pytest
-from amaranth.hdl import Shape
-from amaranth.lib import data
 
 from gen.errors import InputError
 from gen.program.assembler import (
@@ -19,34 +17,31 @@ from gen.program.assembler import (
     Softmax,
     Store,
     assemble,
-    fields_of,
     listing,
     pack,
-    unpack,
 )
 from hw.config import preset
-from hw.program import isa
-from hw.program.isa import Format, Opcode, Semaphore, When
+from hw.program import instructions, isa, loads
+from hw.program.commands import Engine
+from hw.program.instructions import INSTRUCTIONS, Opcode
+from hw.program.isa import Format, Semaphore, When
+from hw.structs import fields_of, unpack
 from sim.sequence import ProgramError, commands, walk
 
-STRUCTS = [
-    isa.Loop, isa.ArrayHeader, isa.ArrayCounts, isa.SoftmaxHeader, isa.NormHeader, isa.NormCounts, isa.StoreHeader,
-    isa.StoreCounts, isa.Operand, isa.ChannelParameters, isa.NormParameters, isa.HeadParameters, isa.GeluParameters,
-    isa.PacketHeader,
-]  # fmt: skip
+STRUCTS = [*dict.fromkeys(s for kind in INSTRUCTIONS.values() for s in kind.words), isa.Operand,
+           loads.ChannelParameters, loads.NormParameters, loads.HeadParameters, loads.GeluParameters,
+           loads.PacketHeader]  # fmt: skip
 
 EDGE = preset("edge")
 
 
 def random_values(struct, rng):
     values = {}
-    for name, (_, width, signed, shape) in fields_of(struct).items():
-        if isinstance(shape, type) and issubclass(shape, data.Struct):
-            values[name] = random_values(shape, rng)
-        elif isinstance(shape, type) and not isinstance(shape, Shape):
-            values[name] = rng.choice(list(shape))
+    for name, place in fields_of(struct).items():
+        if place.struct:
+            values[name] = random_values(place.shape, rng)
         else:
-            values[name] = rng.randrange(1 << width) - (1 << (width - 1) if signed else 0)
+            values[name] = rng.choice(list(place.shape)) if place.enum else rng.randint(place.low, place.high)
     return values
 
 
@@ -65,23 +60,22 @@ def test_packed_words_are_amaranths_own(struct):
     for _ in range(20):
         values = random_values(struct, rng)
         word = pack(struct, values)
-        assert word == struct.const(values).as_bits()
+        assert word == struct.const(values).as_bits()  # by Amaranth
         assert unpack(struct, word) == values
 
 
 @pytest.mark.parametrize("struct", STRUCTS, ids=lambda s: s.__name__)
 def test_overflow_names_the_field(struct):
-    for name, (_, width, signed, shape) in fields_of(struct).items():
-        if not isinstance(shape, type):
-            top = 1 << (width - signed)
-            for value in (top, -top - 1):
+    for name, place in fields_of(struct).items():
+        if not place.struct and not place.enum:
+            for value in (place.high + 1, place.low - 1):
                 with pytest.raises(InputError, match=rf"K of b: field {name} of {struct.__name__} holds .*{value}"):
                     pack(struct, {name: value}, where="K of b")
 
 
 def test_unknown_field_is_refused():
     with pytest.raises(KeyError, match="colour"):
-        pack(isa.Loop, {"colour": 1})
+        pack(instructions.Loop, {"colour": 1})
 
 
 def test_an_independent_decoder_reads_the_same_commands():
@@ -99,17 +93,17 @@ def test_an_independent_decoder_reads_the_same_commands():
         ]
     )
     found = list(commands(program.words, EDGE, 9))
-    assert [c.engine for c in found[:3]] == [Opcode.SOFTMAX, Opcode.ARRAY, Opcode.SOFTMAX]
-    arrays = [c for c in found if c.engine == Opcode.ARRAY]
+    assert [c.engine for c in found[:3]] == [Engine.SOFTMAX, Engine.ARRAY, Engine.SOFTMAX]
+    arrays = [c for c in found if c.engine == Engine.ARRAY]
     assert [(c.i, c.j) for c in arrays] == [(i, j) for i in range(2) for j in range(3)]
     for command in arrays:
         assert {name: getattr(command, name) for name in fields} == fields
         for i, name in enumerate(operands, 1):
             assert getattr(command, name) == 100 * i + 10 * i * command.i + i * command.j
-    assert [c.head for c in found if c.engine == Opcode.SOFTMAX] == [4, 5, 6, 6, 7, 8]
+    assert [c.head for c in found if c.engine == Engine.SOFTMAX] == [4, 5, 6, 6, 7, 8]
     expected = {"beats": 6, "channels": 23, "eps": 99, "out8": 1, "out16": 1, "shift8": 3, "shift16": 4, "src": 5}
     assert {name: getattr(found[-2], name) for name in expected} == expected
-    assert (found[-1].engine, found[-1].beats, found[-1].src, found[-1].last) == (Opcode.STORE, 8, 77, True)
+    assert (found[-1].engine, found[-1].beats, found[-1].src, found[-1].last) == (Engine.STORE, 8, 77, True)
 
 
 @pytest.mark.parametrize(("tokens", "blocks"), [(1, 1), (4, 1), (5, 2), (17, 5)])
@@ -128,7 +122,7 @@ def test_waits_and_signals_at_the_first_and_last_iteration():
         norm(lag=2, wait=(Semaphore.SUM_FULL,), signal=(Semaphore.NORM_FULL,), signal_when=When.FIRST),
     )
     found = list(commands(assemble([Loop(inner=4, lag=2, body=body)]).words, EDGE, 1))
-    arrays, norms = ([c for c in found if c.engine == e] for e in (Opcode.ARRAY, Opcode.NORM))
+    arrays, norms = ([c for c in found if c.engine == e] for e in (Engine.ARRAY, Engine.NORM))
     assert [c.wait for c in arrays] == [(Semaphore.INPUT_FULL,), (), (), ()]
     assert [c.signal for c in arrays] == [(), (), (), (Semaphore.SUM_FULL,)]
     assert [c.wait for c in norms] == [(Semaphore.SUM_FULL,)] * 4
@@ -137,7 +131,7 @@ def test_waits_and_signals_at_the_first_and_last_iteration():
 
 def test_steps_show_what_the_fetch_sees():
     program = assemble([Loop(inner=2, lag=1, body=(array(), norm(lag=1)))])
-    steps = [(s.opcode, s.command is None, s.redirect) for s in walk(program.words, EDGE, 1)]
+    steps = [(s.kind.opcode, s.command is None, s.redirect) for s in walk(program.words, EDGE, 1)]
     assert steps == [
         (Opcode.LOOP, True, True),
         (Opcode.ARRAY, False, False),
@@ -188,7 +182,7 @@ def test_programs_that_cannot_run_are_refused():
     loop = assemble([Loop(body=(array(),))]).words
     with pytest.raises(ProgramError, match="no END"):
         list(commands(loop[:-1], EDGE, 1))
-    longer = (loop[0] + (1 << fields_of(isa.Loop)["body"][0]), *loop[1:])
+    longer = (loop[0] + (1 << fields_of(instructions.Loop)["body"].offset), *loop[1:])
     with pytest.raises(ProgramError, match="holds a LOOP or END"):
         list(commands(longer, EDGE, 1))
 

@@ -13,8 +13,9 @@ from gen.program.layout import Pool, pack_arrays
 from gen.program.tensors import differences, gather
 from hw.config import CoreConfig, preset
 from hw.memories import LOADABLE
-from hw.program import isa
-from hw.program.isa import Target
+from hw.program import loads
+from hw.program.loads import Target
+from hw.structs import record
 from sim.qmodel import linears
 
 EDGE = preset("edge")
@@ -128,7 +129,7 @@ def test_lag_out_of_range_is_refused(digits, lag):
 
 def test_a_field_that_overflows_is_refused():
     with pytest.raises(InputError, match=r"ChannelParameters: field mult holds 0..65535, not 5..65536"):
-        pack_arrays(isa.ChannelParameters, mult=[5, 65536])
+        pack_arrays(loads.ChannelParameters, mult=[5, 65536])
 
 
 def test_a_contraction_that_overflows_its_field_is_refused():
@@ -173,7 +174,7 @@ def test_each_head_starts_on_a_tile_and_on_a_word(post):
 def test_padded_channels_give_zero(post):
     """Multiplier 0, bias 0, shift 1 (a legal shift)."""
     image = compile_model(post, EDGE)
-    first = [isa.ChannelParameters.from_bits(w) for w in image.memories[Target.CHAN][:16]]
+    first = [record(loads.ChannelParameters, w) for w in image.memories[Target.CHAN][:16]]
     attention = post.block("layer0.attention")
     assert [p.mult for p in first] == [*attention.q.mult[:12], 0, 0, 0, 0]
     assert [(p.bias, p.shift, p.bank) for p in first[12:]] == [(0, 1, 0)] * 4
@@ -201,7 +202,7 @@ def test_inputs_are_padded_to_whole_memory_words(kind):
         assert port.form.kind == kind
         x = random_rows(model, 7)
         packet = image.input_packet(x)
-        header = isa.PacketHeader.from_bits(int(packet[0]))
+        header = record(loads.PacketHeader, packet[0])
         size = LOADABLE[port.target].geometry(config).bytes
         assert (header.target, header.input) == (port.target, 1)
         assert header.address == port.address * max(size // 8, 1)
@@ -244,12 +245,12 @@ def test_packets_hold_all_memories(digits):
     image = compile_model(digits, EDGE)
     found = {}
     for packet in image.load_packets():
-        header = isa.PacketHeader.from_bits(int(packet[0]))
+        header = record(loads.PacketHeader, packet[0])
         assert (header.input, header.address, header.count) == (0, 0, len(packet) - 1)
         found[header.target] = packet[1:]
     assert set(found) == {t for t in Target if image.memories[t]}
     assert list(found)[-1] == Target.REGION  # without it no input is taken
-    region, port = isa.InputRegion.from_bits(int(found[Target.REGION][0])), image.input
+    region, port = record(loads.InputRegion, found[Target.REGION][0]), image.input
     assert (region.target, region.address, region.words, region.tokens) == (
         port.target,
         port.address * 4,
@@ -298,6 +299,6 @@ def test_ibert_tables_are_parameters():
     model = random_model(hidden=16, heads=2, ffn=16, tokens=8, gelu="ibert")
     image = compile_model(model, replace(EDGE, gelu="ibert"))
     activation = model.block("layer0.ffn").activation
-    parameters = isa.GeluParameters.from_bits(image.memories[Target.TABLE][0])
+    parameters = record(loads.GeluParameters, image.memories[Target.TABLE][0])
     names = ("b", "c", "mult", "shift")
     assert [getattr(parameters, n) for n in names] == [getattr(activation, n) for n in names]

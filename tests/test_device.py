@@ -43,7 +43,7 @@ from hw.core import BUSY_BITS
 from hw.host.registers import register
 from hw.io.targets import packet_header
 from hw.link.board import BoardCore
-from hw.program.isa import Target
+from hw.program.loads import Target
 from hw.verilog import to_verilog
 from sim.board import SimulatedBoard
 from sim.board.line import DirectLine

@@ -12,7 +12,8 @@ from hw.array.pe_array import PEArray
 from hw.array.rowmax import RowMaximum
 from hw.config import CoreConfig
 from hw.memory import READ_LATENCY
-from hw.program.isa import ADDRESS_BITS, PENDING_MAX, SEMAPHORES, ArrayCommand
+from hw.program.commands import ArrayCommand
+from hw.program.isa import ADDRESS_BITS, PENDING_MAX, SEMAPHORES
 from hw.program.semaphores import CommandGate
 from sim.runner import run_cocotb
 

@@ -17,7 +17,7 @@ from gen.model.checkpoint import read_checkpoint
 from gen.model.quantize import quantise
 from gen.program.compiler import compile_model
 from hw.config import CoreConfig, preset
-from hw.program.isa import Target
+from hw.program.loads import Target
 from sim.verilate import lint
 
 ROOT = Path(__file__).resolve().parents[1]

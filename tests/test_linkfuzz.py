@@ -20,7 +20,7 @@ from hw.config import CoreConfig
 from hw.host.registers import REGISTERS, register
 from hw.link.board import BoardCore
 from hw.link.protocol import MAX_PAYLOAD
-from hw.program.isa import PacketHeader, Target
+from hw.program.loads import PacketHeader, Target
 from hw.verilog import to_verilog
 from sim.board import SimulatedBoard
 from sim.board.line import DirectLine

@@ -3,10 +3,11 @@
 
 import pytest
 
+from hw import structs
 from hw.config import CoreConfig
 from hw.io.loader import Loader
 from hw.io.targets import stream_units
-from hw.program.isa import InputRegion, Target
+from hw.program.loads import InputRegion, Target
 from sim.runner import run_cocotb
 
 CONFIG = CoreConfig(rows=4, cols=4, depth=8, w_words=40, act_words=20, res_words=24, tables=1)
@@ -23,7 +24,7 @@ CONFIG = CoreConfig(rows=4, cols=4, depth=8, w_words=40, act_words=20, res_words
 )
 def test_loader(semaphores, source_stall, refuse, scarce, begin, row_blocks):
     fields = {"target": Target.ACT, "address": 8, "words": 5, "tokens": 14, "reserved": 0}
-    region, crc = InputRegion.const(fields).as_value().value, 0x1234567
+    region, crc = structs.pack(InputRegion, fields), 0x1234567
     given = {"semaphores": semaphores, "rows": CONFIG.rows, "region": region, "crc": crc}
     units = stream_units(CONFIG)
     run_cocotb(

@@ -12,9 +12,11 @@ from gen.program.assembler import Array, Loop, Norm, Operand, Softmax, Store, as
 from gen.program.compiler import _Compiler, compile_model
 from gen.program.image import Image
 from gen.program.tensors import differences
+from hw import structs
 from hw.config import preset
 from hw.io.targets import packet_header
-from hw.program.isa import PENDING_MAX, PENDING_ROWS, Destination, Format, InputRegion, Semaphore, Target, When
+from hw.program.isa import PENDING_MAX, PENDING_ROWS, Destination, Format, Semaphore, When
+from hw.program.loads import InputRegion, Target
 from sim import qmodel
 from sim.machine import Machine, ProgramError
 from sim.order import HazardError
@@ -257,7 +259,7 @@ NORM = Norm(beats=1, channels=1, eps=1, src=Operand(), norm=Operand(), out16=Tru
 
 def region(target=Target.ACT, tokens=EDGE.max_tokens):
     fields = {"target": target, "address": 0, "words": 16, "tokens": tokens, "reserved": 0}
-    return InputRegion.const(fields).as_value().value
+    return structs.pack(InputRegion, fields)
 
 
 def machine_of(*program):

@@ -9,7 +9,7 @@ import pytest
 from gen.emit.memdoc import markdown
 from hw.config import PRESETS, CoreConfig, preset
 from hw.memories import CORE_MEMORIES, LOADABLE, MEMORIES
-from hw.program.isa import Target
+from hw.program.loads import Target
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "memories.md"
 NO_CAPACITY = {"rows", "cols", "depth", "drain_columns", "slots", "max_tokens", "max_hidden", "exp", "gelu", "dense"}

@@ -30,7 +30,7 @@ from gen.model.randommodel import random_model, random_rows
 from gen.program.compiler import compile_model
 from hw.config import CoreConfig, preset
 from hw.link.board import BoardCore
-from hw.program.isa import Target
+from hw.program.loads import Target
 from hw.verilog import to_verilog
 from sim.board import SimulatedBoard
 from sim.board.terminal import Terminal

@@ -8,7 +8,8 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.program.isa import SEMAPHORE_INITIAL, SEMAPHORES, StoreCommand
+from hw.program.commands import StoreCommand
+from hw.program.isa import SEMAPHORE_INITIAL, SEMAPHORES
 from hw.program.semaphores import COUNT_BITS, CommandGate, SemaphoreBank
 from sim.runner import run_cocotb
 

@@ -8,7 +8,8 @@ import pytest
 
 from hw.config import PRESETS, preset
 from hw.io.targets import load_crc, load_packet_bytes, packet_header, stream_units
-from hw.program.isa import PacketHeader, Target
+from hw.program.loads import PacketHeader, Target
+from hw.structs import record
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -28,7 +29,7 @@ def test_packets_hold_every_word_in_order():
     w, table, prog = load_packet_bytes(config, images)
     assert w == packet_header(Target.W, count=4).to_bytes(8, "little") + ((1 << 256) - 2).to_bytes(32, "little")
     assert table[8:] == bytes([1, *[0] * 7, 255, *[0] * 7])
-    header = PacketHeader.from_bits(int.from_bytes(prog[:8], "little"))
+    header = record(PacketHeader, int.from_bytes(prog[:8], "little"))
     assert (header.target, header.input, header.address, header.count, header.reserved) == (Target.PROG, 0, 0, 1, 0)
     assert load_crc(config, images) == zlib.crc32(w + table + prog)
     assert load_crc(config, {}) == 0

@@ -12,8 +12,9 @@ from hw.io.loader import Loader
 from hw.io.store import BUFFERED, StoreEngine
 from hw.norm import layernorm
 from hw.norm.layernorm import NormEngine
+from hw.program.dispatch import QUEUE_DEPTH, CommandQueue
 from hw.program.semaphores import DONE_LATENCY, ENGINE_SIGNAL_LATENCY, TAKE_LATENCY, CommandGate
-from hw.program.sequencer import QUEUE_DEPTH, Sequencer
+from hw.program.sequencer import Sequencer
 from hw.softmax.softmax import SoftmaxEngine
 
 __all__ = ["Latencies"]
@@ -91,7 +92,7 @@ class Latencies:
             restart=Sequencer.RESTART_LATENCY,
             dispatch=Sequencer.DISPATCH_LATENCY,
             queue=QUEUE_DEPTH,
-            credit=Sequencer.CREDIT_LATENCY,
+            credit=CommandQueue.CREDIT_LATENCY,
             signal=ENGINE_SIGNAL_LATENCY,
             take=TAKE_LATENCY,
             grant=CommandGate.GRANT_LATENCY,

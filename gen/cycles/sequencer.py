@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from gen.cycles.gate import Gate
 from gen.cycles.run import Run
-from hw.program.isa import Opcode
+from hw.program.commands import Engine
+from hw.program.instructions import Opcode
 from sim.sequence import Step
 
 __all__ = ["SequencerTiming"]
@@ -16,7 +17,7 @@ __all__ = ["SequencerTiming"]
 class SequencerTiming:
     """Passes ``steps`` on to the queues, from cycle 0 on."""
 
-    def __init__(self, run: Run, steps: Iterator[Step], gates: Mapping[Opcode, Gate]):
+    def __init__(self, run: Run, steps: Iterator[Step], gates: Mapping[Engine, Gate]):
         self._run, self._steps, self._gates = run, steps, gates
         self._step: Step | None = next(steps)
         self._word_at = run.latencies.redirect
@@ -32,15 +33,15 @@ class SequencerTiming:
         late = self._run.latencies
         while self._step is not None and self._run.now >= self._word_at:
             step = self._step
-            gate = self._gates.get(step.opcode)
+            gate = None if step.kind.engine is None else self._gates[step.kind.engine]
             if gate is not None and gate.credit == 0:
                 return
-            last = self._run.now + step.words - 1
+            last = self._run.now + len(step.kind.words) - 1
             if gate is not None and step.command is not None:
                 gate.credit -= 1
                 gate.push(step.command, last + late.dispatch)
             self._word_at = last + 1
             if step.redirect:
-                self._word_at = last + (late.restart if step.opcode == Opcode.END else late.redirect)
+                self._word_at = last + (late.restart if step.kind.opcode == Opcode.END else late.redirect)
             self._step = next(self._steps, None)
             self._run.at(self._word_at, self.fetch)

@@ -19,7 +19,8 @@ from gen.cycles.sequencer import SequencerTiming
 from gen.cycles.softmax import SoftmaxTiming
 from gen.cycles.store import StoreTiming
 from hw.config import CoreConfig
-from hw.program.isa import SEMAPHORE_INITIAL, Opcode, Semaphore
+from hw.program.commands import Engine
+from hw.program.isa import SEMAPHORE_INITIAL, Semaphore
 from sim.sequence import walk
 
 __all__ = ["Simulation"]
@@ -53,16 +54,16 @@ class Simulation:
         array = ArrayTiming(run, self._claims)
         self._norm, self._store = NormTiming(run), StoreTiming(run)
         self._gates = {
-            Opcode.ARRAY: Gate(run, array),
-            Opcode.SOFTMAX: Gate(run, SoftmaxTiming(run)),
-            Opcode.NORM: Gate(run, self._norm),
-            Opcode.STORE: Gate(run, self._store),
+            Engine.ARRAY: Gate(run, array),
+            Engine.SOFTMAX: Gate(run, SoftmaxTiming(run)),
+            Engine.NORM: Gate(run, self._norm),
+            Engine.STORE: Gate(run, self._store),
         }
         steps = (step for _ in range(frames) for step in walk(tuple(program), config, tokens))
         self._sequencer = SequencerTiming(run, steps, self._gates)
         for gate in self._gates.values():
             gate.returned = self._sequencer.fetch
-        gate = self._gates[Opcode.ARRAY]
+        gate = self._gates[Engine.ARRAY]
         gate.allow, gate.passed, array.done = array.allows, array.passed, gate.look
         self._loader = LoaderTiming(run, inputs=frames if input_words else 0, words=input_words)
         run.signalled = self._look

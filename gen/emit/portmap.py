@@ -6,12 +6,12 @@ from __future__ import annotations
 import numpy as np
 
 from gen.emit.verilog import TOP
-from gen.program.assembler import fields_of
 from gen.program.image import Image
 from hw.core import BUSY_BITS, ERRORS
 from hw.host.registers import REGISTERS, STREAM_REGISTERS, Register, facts, reset_value
 from hw.memories import LOADABLE
-from hw.program import isa
+from hw.program import loads
+from hw.structs import fields_of
 from hw.wrappers import WRAPPERS
 from sim.verilate import ports
 
@@ -116,8 +116,9 @@ def port_map(image: Image, verilog: str) -> dict:
         "busy_bits": list(BUSY_BITS),
         "errors": dict(ERRORS),
         "packet_header": {
-            name: {"lowest_bit": offset, "width": width}
-            for name, (offset, width, _, _) in fields_of(isa.PacketHeader).items()
+            name: {"lowest_bit": place.offset, "width": place.width}
+            for name, place in fields_of(loads.PacketHeader).items()
+            if name != "reserved"
         },
         "memories": {
             target.name: {"target": target.value, "word_bytes": shape.bytes, "words": shape.words}

@@ -16,7 +16,7 @@ from hw.config import CoreConfig
 from hw.core import TransformerCore
 from hw.host.registers import hash64
 from hw.names import PositionsMissing
-from hw.program.isa import Target
+from hw.program.loads import Target
 from hw.programs import ToolMissing
 from hw.verilog import to_verilog
 from hw.wrappers import WRAPPERS

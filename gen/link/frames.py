@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from enum import Enum
 
 from amaranth.lib import data
 
+from hw import structs
 from hw.link.protocol import (
     CRC_BYTES,
     ESCAPE,
@@ -28,23 +30,16 @@ _STUFFED = {byte: bytes([ESCAPE, byte ^ ESCAPE_XOR]) for byte in (FLAG, ESCAPE)}
 
 def pack(struct: type[data.Struct], **fields: int) -> bytes:
     """``fields`` as the bytes of a layout, the others 0."""
-    value, layout = 0, data.Layout.cast(struct)
-    for name, field in layout:
-        number, width = fields.pop(name, 0), layout[name].width
-        if not 0 <= number < 1 << width:
-            raise ValueError(f"{struct.__name__}.{name} must have at most {width} bits, not {number}")
-        value |= number << field.offset
-    if fields:
-        raise ValueError(f"{struct.__name__} has no field {next(iter(fields))!r}")
-    return value.to_bytes(layout.size // 8, "little")
+    return structs.pack(struct, fields).to_bytes(struct.as_shape().size // 8, "little")
 
 
 def unpack(struct: type[data.Struct], raw: bytes) -> dict[str, int]:
-    """The fields of a layout's bytes."""
-    layout, value = data.Layout.cast(struct), int.from_bytes(raw, "little")
-    if len(raw) * 8 != layout.size:
-        raise ValueError(f"{struct.__name__} must have {layout.size // 8} bytes, not {len(raw)}")
-    return {name: value >> field.offset & (1 << field.width) - 1 for name, field in layout}
+    """The fields of a layout's bytes, enumerations as numbers: what comes over a wire may be no member."""
+    size = struct.as_shape().size // 8
+    if len(raw) != size:
+        raise ValueError(f"{struct.__name__} must have {size} bytes, not {len(raw)}")
+    values = structs.unpack(struct, int.from_bytes(raw, "little"))
+    return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Assembler: instructions to 64-bit program words and back, by the layouts of :mod:`hw.program.isa` alone."""
+"""Assembler: instructions to 64-bit program words and back, by the table of :mod:`hw.program.instructions` alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from functools import cache
-
-from amaranth.hdl import Shape
-from amaranth.lib import data
+from typing import Any
 
 from gen.errors import InputError
+from hw import structs
 from hw.program import isa
-from hw.program.isa import ASource, BSource, Destination, Format, Opcode, Semaphore, When
+from hw.program.instructions import INSTRUCTIONS, Opcode, opcode_of
+from hw.program.isa import ASource, BSource, Destination, Format, Semaphore, When
+from hw.structs import FieldError, fields_of, unpack
 
-__all__ = ["ROWS", "Array", "Assembled", "Loop", "Norm", "Operand", "Softmax", "Store", "assemble", "fields_of",
-           "listing", "pack", "unpack"]  # fmt: skip
+__all__ = ["ROWS", "Array", "Assembled", "Loop", "Norm", "Operand", "Softmax", "Store", "assemble", "listing", "pack"]
 
 ROWS = "rows"
 """Loop count that stands for the number of row blocks at run time."""
@@ -118,91 +117,47 @@ class Assembled:
     tags: Mapping[int, object] = field(default_factory=dict)
 
 
-ENGINES = {Array: Opcode.ARRAY, Softmax: Opcode.SOFTMAX, Norm: Opcode.NORM, Store: Opcode.STORE}
-_COUNTS = {Opcode.ARRAY: isa.ArrayCounts, Opcode.NORM: isa.NormCounts, Opcode.STORE: isa.StoreCounts}
-_HEADERS = {
-    Opcode.END: isa.End,
-    Opcode.LOOP: isa.Loop,
-    Opcode.ARRAY: isa.ArrayHeader,
-    Opcode.SOFTMAX: isa.SoftmaxHeader,
-    Opcode.NORM: isa.NormHeader,
-    Opcode.STORE: isa.StoreHeader,
-}
-_OPERANDS = {
-    Opcode.ARRAY: ("a", "b", "out", "res", "chan"),
-    Opcode.SOFTMAX: ("head",),
-    Opcode.NORM: ("src", "act", "res", "norm"),
-    Opcode.STORE: ("src",),
-}
+_OPCODES = {Array: Opcode.ARRAY, Softmax: Opcode.SOFTMAX, Norm: Opcode.NORM, Store: Opcode.STORE}
 
 
-@cache
-def fields_of(struct: type) -> dict[str, tuple[int, int, bool, object]]:
-    """Offset, width, signedness and shape of each field of a Struct."""
-    return {
-        name: (f.offset, f.width, Shape.cast(f.shape).signed, f.shape)
-        for name, f in data.Layout.cast(struct)
-        if name != "reserved"
-    }
-
-
-def pack(struct: type, values: Mapping[str, object], *, where: str = "") -> int:
-    """Word of the amaranth Struct ``struct`` (fields not given are 0; nested structs take mappings).
+def pack(struct: type, values: Mapping[str, Any], *, where: str = "") -> int:
+    """Word of a Struct, as :func:`hw.structs.pack` makes it.
 
     Raises
     ------
     InputError
         If a value does not fit its field; the message names the struct and the field, and ``where`` it is used.
     """
-    word = 0
-    layout = fields_of(struct)
-    if unknown := set(values) - set(layout):
-        raise KeyError(f"{struct.__name__} has no field {', '.join(sorted(unknown))}")
-    for name, value in values.items():
-        offset, width, signed, shape = layout[name]
-        if isinstance(value, Mapping):
-            value = pack(shape, value, where=where)
-        value = int(value.value if isinstance(value, Enum) else value)
-        lo, hi = (-(1 << (width - 1)), (1 << (width - 1)) - 1) if signed else (0, (1 << width) - 1)
-        if not lo <= value <= hi:
-            what = f"{where}: " if where else ""
-            raise InputError(
-                f"{what}field {name} of {struct.__name__} holds {lo}..{hi} and {value} is needed; "
-                "use a smaller model or a larger array"
-            )
-        word |= (value & ((1 << width) - 1)) << offset
-    return word
-
-
-def unpack(struct: type, word: int) -> dict[str, object]:
-    """Fields of a word, the inverse of :func:`pack`; enumerations and nested structs come back as such."""
-    values: dict[str, object] = {}
-    for name, (offset, width, signed, shape) in fields_of(struct).items():
-        value = (word >> offset) & ((1 << width) - 1)
-        if signed and value >> (width - 1):
-            value -= 1 << width
-        if isinstance(shape, type) and issubclass(shape, data.Struct):
-            values[name] = unpack(shape, value)
-        elif isinstance(shape, type) and issubclass(shape, Enum):
-            values[name] = shape(value)
-        else:
-            values[name] = value
-    return values
+    try:
+        return structs.pack(struct, values)
+    except FieldError as error:
+        raise InputError(f"{where}{': ' if where else ''}{error}; use a smaller model or a larger array") from None
 
 
 def _mask(semaphores: Iterable[Semaphore]) -> int:
     return sum(1 << s for s in set(semaphores))
 
 
+def _words(opcode: Opcode, values: Mapping[str, Any], where: str) -> list[int]:
+    """Words of an instruction; a field that the length of the sequence gives is None (or :data:`ROWS`) there."""
+    kind = INSTRUCTIONS[opcode]
+    values = {"opcode": opcode, **values}
+    for rule in kind.run_time:
+        if rule.flag != rule.field:
+            given = values[rule.field] in (None, ROWS)
+            values |= {rule.flag: rule.value if given else 0, rule.field: 0 if given else values[rule.field]}
+    encoded = []
+    for struct in kind.words:
+        present = {name: values[name] for name in fields_of(struct) if name in values}
+        operand = "".join(f" {name}" for name in present if name in kind.operands)
+        encoded.append(pack(struct, present, where=where + operand))
+    return encoded
+
+
 def _encode(instruction: Instruction) -> list[int]:
-    opcode = ENGINES[type(instruction)]
-    where = f"{opcode.name} {instruction.tag or ''}".strip()
+    opcode = _OPCODES[type(instruction)]
     values = {f.name: getattr(instruction, f.name) for f in fields(instruction)}
-    if opcode == Opcode.ARRAY:
-        for count in ("n", "k"):
-            values[f"{count}_tokens"] = values[count] is None
-            values[count] = values[count] or 0
-    values["opcode"] = opcode
+    values |= {name: vars(value) for name, value in values.items() if isinstance(value, Operand)}
     values["sync"] = {
         "lag": instruction.lag,
         "wait": _mask(instruction.wait),
@@ -210,20 +165,7 @@ def _encode(instruction: Instruction) -> list[int]:
         "signal": _mask(instruction.signal),
         "signal_when": instruction.signal_when,
     }
-    structs = [_HEADERS[opcode]] + ([_COUNTS[opcode]] if opcode in _COUNTS else [])
-    words = [pack(s, {name: values[name] for name in fields_of(s)}, where=where) for s in structs]
-    for name in _OPERANDS[opcode]:
-        operand = values[name]
-        words.append(
-            pack(
-                isa.Operand,
-                {"base": operand.base, "outer": operand.outer, "inner": operand.inner},
-                where=f"{where} {name}",
-            )
-        )
-    if len(words) != isa.WORDS[opcode]:
-        raise AssertionError(f"{opcode.name} has {isa.WORDS[opcode]} words, not {len(words)}")
-    return words
+    return _words(opcode, values, f"{opcode.name} {instruction.tag or ''}".strip())
 
 
 def _check_semaphores(instructions: Sequence[Instruction]) -> None:
@@ -231,7 +173,7 @@ def _check_semaphores(instructions: Sequence[Instruction]) -> None:
     own = {Semaphore.INPUT_FREE: "the loader"}, {Semaphore.INPUT_FULL: "the loader"}
     for role, owner in zip(("wait", "signal"), own, strict=True):
         for instruction in instructions:
-            engine = ENGINES[type(instruction)].name
+            engine = INSTRUCTIONS[_OPCODES[type(instruction)]].engine.name
             for semaphore in getattr(instruction, role):
                 if owner.setdefault(semaphore, engine) != engine:
                     raise ValueError(
@@ -250,14 +192,14 @@ def assemble(program: Sequence[Instruction | Loop]) -> Assembled:
     InputError
         If a value does not fit its field.
     """
-    words: list[int] = []
+    encoded: list[int] = []
     tags: dict[int, object] = {}
     flat: list[Instruction] = []
 
     def emit(instruction: Instruction) -> None:
-        tags[len(words)] = instruction.tag
+        tags[len(encoded)] = instruction.tag
         flat.append(instruction)
-        words.extend(_encode(instruction))
+        encoded.extend(_encode(instruction))
 
     for item in program:
         if not isinstance(item, Loop):
@@ -270,17 +212,16 @@ def assemble(program: Sequence[Instruction | Loop]) -> Assembled:
         if any(i.lag > item.lag for i in item.body):
             raise ValueError(f"Lags in a body must be at most the loop's {item.lag}")
         counts = {"outer": item.outer, "inner": item.inner}
-        header = {"opcode": Opcode.LOOP, "lag": item.lag, "body": sum(isa.WORDS[ENGINES[type(i)]] for i in item.body)}
         for name, count in counts.items():
             if count != ROWS and count < 1:
                 raise ValueError(f"Loop count {name} must be positive, not {count}")
-            header |= {name: 0 if count == ROWS else count, f"{name}_rows": count == ROWS}
-        words.append(pack(isa.Loop, header, where="LOOP"))
+        body = sum(len(INSTRUCTIONS[_OPCODES[type(i)]].words) for i in item.body)
+        encoded.extend(_words(Opcode.LOOP, {"lag": item.lag, "body": body} | counts, "LOOP"))
         for instruction in item.body:
             emit(instruction)
-    words.append(pack(isa.End, {"opcode": Opcode.END}))
+    encoded.extend(_words(Opcode.END, {}, "END"))
     _check_semaphores(flat)
-    return Assembled(words=tuple(words), tags=tags)
+    return Assembled(words=tuple(encoded), tags=tags)
 
 
 def _semaphores(mask: int) -> str:
@@ -288,28 +229,27 @@ def _semaphores(mask: int) -> str:
 
 
 def _describe(opcode: Opcode, words: Sequence[int]) -> str:
-    header = unpack(_HEADERS[opcode], words[0])
-    values = dict(header)
-    rest = list(words[1:])
-    if opcode in _COUNTS:
-        values |= unpack(_COUNTS[opcode], rest.pop(0))
-    sync = values.pop("sync")
-    values.pop("opcode")
+    kind = INSTRUCTIONS[opcode]
+    values: dict[str, Any] = {}
+    for struct, word in zip(kind.words, words, strict=True):
+        values |= unpack(struct, word)
+    for rule in kind.run_time:
+        if rule.flag != rule.field and values.pop(rule.flag) == rule.value:
+            values[rule.field] = "tokens"
     parts = []
-    for count in ("n", "k"):
-        if values.pop(f"{count}_tokens", 0):
-            values[count] = "tokens"
-    for name, value in values.items():
+    for name in kind.literals:
+        value = values.get(name, 0)
         if isinstance(value, Enum):
             parts.append(f"{name}={value.name}")
         elif value not in (0, False):
             parts.append(f"{name}={value}")
-    for name, word in zip(_OPERANDS[opcode], rest, strict=True):
-        operand = unpack(isa.Operand, word)
+    for name in kind.operands:
+        operand = values[name]
         if any(operand.values()):
             terms = [str(operand["base"])]
             terms += [f"{index}*{operand[key]}" for index, key in (("i", "outer"), ("j", "inner")) if operand[key]]
             parts.append(f"{name}={'+'.join(terms)}")
+    sync = values["sync"]
     if sync["lag"]:
         parts.append(f"lag={sync['lag']}")
     if sync["wait"]:
@@ -320,22 +260,23 @@ def _describe(opcode: Opcode, words: Sequence[int]) -> str:
     return " ".join([f"{opcode.name:8}", *parts])
 
 
-def listing(words: Sequence[int], tags: Mapping[int, object] | None = None) -> str:
+def listing(program: Sequence[int], tags: Mapping[int, object] | None = None) -> str:
     """Readable disassembly, one instruction a line: address, mnemonic, non-zero fields, and the tag as a comment."""
     lines, address, body_end = [], 0, 0
-    while address < len(words):
-        opcode = Opcode(words[address] & 7)
+    while address < len(program):
+        opcode = opcode_of(program[address])
+        end = address + len(INSTRUCTIONS[opcode].words)
         indent = "  " if address < body_end else ""
         if opcode == Opcode.LOOP:
-            loop = unpack(isa.Loop, words[address])
-            body_end = address + 1 + loop["body"]
+            loop = unpack(INSTRUCTIONS[opcode].words[0], program[address])
+            body_end = end + loop["body"]
             counts = " x ".join("rows" if loop[f"{name}_rows"] else str(loop[name]) for name in ("outer", "inner"))
             text = f"LOOP     {counts}" + (f" lag={loop['lag']}" if loop["lag"] else "")
         elif opcode == Opcode.END:
             text = "END"
         else:
-            text = _describe(opcode, words[address : address + isa.WORDS[opcode]])
+            text = _describe(opcode, program[address:end])
         tag = (tags or {}).get(address)
         lines.append(f"{address:4}  {indent}{text}" + (f"  ; {tag}" if tag else ""))
-        address += isa.WORDS[opcode]
+        address = end
     return "\n".join(lines)

@@ -27,7 +27,8 @@ from gen.program.layout import ceil_div
 from gen.program.schedule import Update
 from gen.program.support import check_model
 from hw.config import CoreConfig
-from hw.program.isa import LAG_MAX, PENDING_MAX, Destination, Format, Semaphore, Target, When
+from hw.program.isa import LAG_MAX, PENDING_MAX, Destination, Format, Semaphore, When
+from hw.program.loads import Target
 from sim.blocks import Part, beside
 from sim.qmodel import (
     Attention,

@@ -17,8 +17,8 @@ from gen.program.tensors import STREAMS, Slice, Tag
 from hw.config import CoreConfig
 from hw.io.targets import load_crc, load_packet_bytes, packet_header
 from hw.memories import LOADABLE
-from hw.program import isa
-from hw.program.isa import Target
+from hw.program import loads
+from hw.program.loads import Target
 from sim.blocks import Input
 from sim.golden import IntArray
 
@@ -49,7 +49,7 @@ class InputPort:
         """
         units = LOADABLE[self.target].geometry(config).word_units
         fields = {"target": self.target, "address": self.address * units, "words": self.words * units, "tokens": tokens}
-        return pack(isa.InputRegion, fields, where="input region")
+        return pack(loads.InputRegion, fields, where="input region")
 
 
 @dataclass(frozen=True, kw_only=True)

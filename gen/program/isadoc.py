@@ -1,74 +1,96 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reference of the command set, ``docs/program.md``, written from the layouts in :mod:`hw.program.isa`.
+"""The reference of the command set, ``docs/program.md``, written from the table in :mod:`hw.program.instructions`.
 
 ``python -m gen.program.isadoc > docs/program.md`` renews it; a test holds the two together.
 """
 
 import inspect
-from enum import Enum
 
-from amaranth.hdl import Shape
 from amaranth.lib import data
 
-from hw.program import isa
+from hw.program import commands, instructions, isa, loads
+from hw.program.instructions import INSTRUCTIONS, Instruction
+from hw.structs import fields_of
 
-_INSTRUCTIONS = (
-    ("END", isa.End, ()),
-    ("LOOP", isa.Loop, ()),
-    ("ARRAY", isa.ArrayHeader, (isa.ArrayCounts, "A", "B", "OUT", "RES", "CHAN")),
-    ("SOFTMAX", isa.SoftmaxHeader, ("HEAD",)),
-    ("NORM", isa.NormHeader, (isa.NormCounts, "SRC", "ACT", "RES", "NORM")),
-    ("STORE", isa.StoreHeader, (isa.StoreCounts, "SRC")),
+_PARAMETERS = (loads.ChannelParameters, loads.NormParameters, loads.HeadParameters, loads.GeluParameters)
+_LOADING = (loads.PacketHeader, loads.InputRegion)
+_ENUMS = (
+    instructions.Opcode,
+    isa.Semaphore,
+    isa.When,
+    isa.ASource,
+    isa.BSource,
+    isa.Format,
+    isa.Destination,
+    loads.Target,
 )
-_PARAMETERS = (isa.ChannelParameters, isa.NormParameters, isa.HeadParameters, isa.GeluParameters)
-_LOADING = (isa.PacketHeader, isa.InputRegion)
-_ENUMS = (isa.Opcode, isa.Semaphore, isa.When, isa.ASource, isa.BSource, isa.Format, isa.Destination, isa.Target)
 
 
-def _fields(layout: data.Layout, offset: int = 0, prefix: str = "") -> list[tuple[str, int, int, str]]:
-    """Name, lowest bit, width and kind of every leaf field, nested structures flattened."""
+def _fields(struct: type[data.Struct], offset: int = 0, prefix: str = "") -> list[tuple[str, int, int, str]]:
+    """Name, lowest bit, width and kind of every leaf field, nested Structs flattened."""
     rows = []
-    for name, field in layout:
-        shape, start = field.shape, offset + field.offset
-        if isinstance(shape, type) and issubclass(shape, data.Struct):
-            rows += _fields(data.Layout.cast(shape), start, f"{prefix}{name}.")
-            continue
-        cast = Shape.cast(shape)
-        kind = (
-            shape.__name__ if isinstance(shape, type) and issubclass(shape, Enum) else "signed" if cast.signed else ""
-        )
-        rows.append((prefix + name, start, cast.width, kind))
+    for name, place in fields_of(struct).items():
+        start = offset + place.offset
+        if place.struct:
+            rows += _fields(place.shape, start, f"{prefix}{name}.")
+        else:
+            kind = place.shape.__name__ if place.enum else "signed" if place.signed else ""
+            rows.append((prefix + name, start, place.width, kind))
     return rows
 
 
 def _table(struct: type[data.Struct]) -> str:
     lines = ["| bits | field | kind |", "|---|---|---|"]
-    for name, start, width, kind in _fields(data.Layout.cast(struct)):
+    for name, start, width, kind in _fields(struct):
         bits = f"{start + width - 1}:{start}" if width > 1 else f"{start}"
         lines.append(f"| {bits} | {name} | {kind} |")
     return "\n".join(lines)
+
+
+def _room(kind: Instruction) -> str:
+    """What is left in each word."""
+    left = [isa.WORD_BITS - struct.as_shape().size for struct in kind.words]
+    return f"Bits that are left, word by word: {', '.join(map(str, left))}."
 
 
 def _doc(thing: object) -> str:
     return inspect.cleandoc(thing.__doc__ or "")
 
 
+def _word(number: int, struct: type[data.Struct]) -> str:
+    """What stands in a word: its Struct, or the operand that it is."""
+    fields = fields_of(struct)
+    return f"word {number} ({next(iter(fields)).upper() if _is_operand(struct) else struct.__name__})"
+
+
+def _is_operand(struct: type[data.Struct]) -> bool:
+    return [place.shape for place in fields_of(struct).values()] == [isa.Operand]
+
+
+def _rules(kind: Instruction) -> list[str]:
+    """Fields that the length of the sequence gives."""
+    return [f"- `{r.field}` is `{r.length}` at run time where `{r.flag}` is {r.value}" for r in kind.run_time]
+
+
 def markdown() -> str:
     """The whole document."""
     parts = [
         "# Program format",
-        "Written by `python -m gen.program.isadoc` from `hw/program/isa.py`, where every layout is declared once: the "
-        "sequencer, the assembler and this page are derived from it. Words have 64 bits; bit 0 is the lowest.",
+        "Written by `python -m gen.program.isadoc` from `hw/program/instructions.py`, where every instruction is "
+        "declared once: the sequencer, the assembler, the machine and this page are derived from it. Words have "
+        f"{isa.WORD_BITS} bits; bit 0 is the lowest.",
         _doc(isa),
         "## Instructions",
     ]
-    for name, header, rest in _INSTRUCTIONS:
-        words = [f"word 0 ({header.__name__})"]
-        words += [f"word {i} ({w if isinstance(w, str) else w.__name__})" for i, w in enumerate(rest, 1)]
-        parts += [f"### {name}", ", ".join(words) + ".", _doc(header), _table(header)]
-        for word in rest:
-            if not isinstance(word, str):
-                parts += [f"`{word.__name__}`: {_doc(word)}", _table(word)]
+    for opcode, kind in INSTRUCTIONS.items():
+        words = [_word(number, struct) for number, struct in enumerate(kind.words)]
+        engine = [] if kind.engine is None else [f"Engine: {kind.engine.name}."]
+        parts += [f"### {opcode.name}", " ".join([", ".join(words) + ".", *engine, _room(kind)])]
+        for struct in kind.words:
+            if not _is_operand(struct):
+                parts += [f"`{struct.__name__}`: {_doc(struct)}", _table(struct)]
+        if rules := _rules(kind):
+            parts.append("\n".join(rules))
     parts += ["### Operand words", _doc(isa.Operand), _table(isa.Operand), "## Enumerations"]
     for enumeration in _ENUMS:
         parts += [
@@ -76,7 +98,7 @@ def markdown() -> str:
             _doc(enumeration),
             "\n".join(f"- {member.value}: {member.name}" for member in enumeration),
         ]
-    parts.append("## Parameters and load packets")
+    parts += ["## Lengths", _doc(commands.Lengths), _table(commands.Lengths), "## Parameters and load packets"]
     for struct in (*_PARAMETERS, *_LOADING):
         parts += [f"### {struct.__name__}", _doc(struct), _table(struct)]
     return "\n\n".join(parts) + "\n"

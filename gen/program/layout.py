@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gen.errors import InputError
-from gen.program.assembler import fields_of
 from hw.config import CoreConfig
 from hw.memories import MEMORIES, TABLE_ENTRIES
-from hw.program import isa
+from hw.program import loads
+from hw.structs import fields_of
 from sim.qmodel import Activation, Attention, IBertGelu, Linear, Norm, PatchEmbedding, QuantModel, Table
 
 __all__ = ["Groups", "Layout", "Placed", "Pool", "ceil_div", "pack_arrays"]
@@ -34,15 +34,14 @@ def pack_arrays(struct: type, **columns: npt.ArrayLike) -> npt.NDArray[np.uint64
     layout = fields_of(struct)
     words = None
     for name, values in columns.items():
-        offset, width, signed, _ = layout[name]
+        place = layout[name]
         values = np.asarray(values).astype(np.int64)
-        lo, hi = (-(1 << (width - 1)), (1 << (width - 1)) - 1) if signed else (0, (1 << width) - 1)
-        if values.size and not (lo <= values.min() and values.max() <= hi):
+        if values.size and not (place.low <= values.min() and values.max() <= place.high):
             raise InputError(
-                f"{struct.__name__}: field {name} holds {lo}..{hi}, not {values.min()}..{values.max()}; "
+                f"{struct.__name__}: field {name} holds {place.low}..{place.high}, not {values.min()}..{values.max()}; "
                 "quantise the checkpoint again"
             )
-        part = (values & ((1 << width) - 1)).astype(np.uint64) << np.uint64(offset)
+        part = (values & ((1 << place.width) - 1)).astype(np.uint64) << np.uint64(place.offset)
         words = part if words is None else words | part
     return words
 
@@ -186,7 +185,7 @@ class Layout:
             # A padded channel is 0 * 0 >> 1: its result is 0 in every format.
             parameters[name] = np.full(n * c.cols, int(name == "shift"), np.int64)
             parameters[name][: len(spread)] = np.maximum(spread, 1) if name == "shift" else spread
-        chan = self._entries("CHAN", pack_arrays(isa.ChannelParameters, **parameters))
+        chan = self._entries("CHAN", pack_arrays(loads.ChannelParameters, **parameters))
         return Placed(w=w, chan=chan, n=n, k=k)
 
     def _entries(self, pool: str, words: npt.NDArray[np.uint64]) -> int:
@@ -200,13 +199,13 @@ class Layout:
             if wanted and form is not None:
                 padded = np.zeros((2, self.norm_beats * self.config.drain_columns), np.int64)
                 padded[:, : self.model.hidden] = form.gamma, form.beta
-                self._entries("NORM", pack_arrays(isa.NormParameters, gamma=padded[0], beta=padded[1]))
+                self._entries("NORM", pack_arrays(loads.NormParameters, gamma=padded[0], beta=padded[1]))
         return base
 
     def head_constants(self, attention: Attention) -> int:
         """HEAD words of one layer."""
         names = ("score_mult", "score_shift", "out_mult", "out_shift")
-        words = pack_arrays(isa.HeadParameters, **{name: getattr(attention, name) for name in names})
+        words = pack_arrays(loads.HeadParameters, **{name: getattr(attention, name) for name in names})
         return self.pools["HEAD"].place(words.tolist())
 
     def table(self, activation: Activation) -> int:
@@ -216,7 +215,7 @@ class Layout:
             return pool.place(np.asarray(activation.table, np.uint8).ravel().tolist()) // TABLE_ENTRIES
         if isinstance(activation, IBertGelu):
             values = {name: [getattr(activation, name)] for name in ("b", "c", "mult", "shift")}
-            return pool.place(pack_arrays(isa.GeluParameters, **values).tolist())
+            return pool.place(pack_arrays(loads.GeluParameters, **values).tolist())
         return 0
 
     def position(self, patches: PatchEmbedding) -> int:

@@ -11,7 +11,8 @@ from gen.program.image import InputPort
 from gen.program.layout import Layout, Placed, ceil_div
 from gen.program.tensors import Tag
 from hw.config import CoreConfig
-from hw.program.isa import LAG_MAX, PENDING_ROWS, Destination, Format, Semaphore, Target, When
+from hw.program.isa import LAG_MAX, PENDING_ROWS, Destination, Format, Semaphore, When
+from hw.program.loads import Target
 from sim import qmodel
 from sim.blocks import Part
 from sim.qmodel import (

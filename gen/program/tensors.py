@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw.config import CoreConfig
-from hw.program.isa import Format, Opcode
+from hw.program.commands import Engine
+from hw.program.isa import Format
 from sim.golden import IntArray
 from sim.sequence import commands
 
@@ -76,10 +77,10 @@ def slices(program: Sequence[int], tags: Mapping[int, Tag], config: CoreConfig, 
         tag = tags.get(command.address)
         if tag is None:
             continue
-        if command.engine == Opcode.ARRAY:
+        if command.engine == Engine.ARRAY:
             streams = ["score" if command.result == Format.SCORE else "drain"]
             beats = command.n * config.tile_beats
-        elif command.engine == Opcode.SOFTMAX:
+        elif command.engine == Engine.SOFTMAX:
             streams, beats = ["softmax"], -(-tokens // config.depth) * config.word_beats
         else:
             streams = ["norm8"] * command.out8 + ["norm16"] * command.out16

@@ -11,7 +11,7 @@ from ..config import CoreConfig
 from ..memories import MEMORIES
 from ..memory import READ_LATENCY, TensorMemory
 from ..pipeline import delay
-from ..program.isa import GeluParameters
+from ..program.loads import GeluParameters
 
 __all__ = ["ActivationUnit", "GeluLane"]
 
@@ -27,7 +27,7 @@ class GeluLane(wiring.Component):
     x : in
         signed(8).
     parameters : in
-        :class:`hw.program.isa.GeluParameters` of the element, :data:`PARAMETER_DELAY` cycles after it.
+        :class:`hw.program.loads.GeluParameters` of the element, :data:`PARAMETER_DELAY` cycles after it.
     result : out
         signed(8).
     """
@@ -82,7 +82,7 @@ class ActivationUnit(wiring.Component):
     ----------
     config : CoreConfig
     init : list of int
-        First contents: bytes (table) or 64-bit :class:`hw.program.isa.GeluParameters` (ibert).
+        First contents: bytes (table) or 64-bit :class:`hw.program.loads.GeluParameters` (ibert).
 
     Attributes
     ----------

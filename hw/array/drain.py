@@ -9,16 +9,9 @@ from amaranth.utils import ceil_log2
 from ..arith.requantise import Requantiser, saturate_signed, saturate_unsigned
 from ..config import CoreConfig
 from ..memory import READ_LATENCY, SHARED_READ_LATENCY
-from ..program.isa import (
-    ADDRESS_BITS,
-    BEAT_BITS,
-    SEMAPHORES,
-    TOKEN_BITS,
-    ArrayCommand,
-    ChannelParameters,
-    Destination,
-    Format,
-)
+from ..program.commands import ArrayCommand
+from ..program.isa import ADDRESS_BITS, BEAT_BITS, SEMAPHORES, TOKEN_BITS, Destination, Format
+from ..program.loads import ChannelParameters
 from .activation import ActivationUnit
 from .feeder import FeedTag
 from .pe_array import ACC_BITS, PEArray

@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..config import CoreConfig
-from ..program.isa import ADDRESS_BITS, BEAT_BITS, TILE_BITS, ArrayCommand, ASource
+from ..program.commands import ArrayCommand
+from ..program.isa import ADDRESS_BITS, BEAT_BITS, TILE_BITS, ASource
 
 __all__ = ["Feeder", "FeedTag"]
 

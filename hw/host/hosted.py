@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..core import BUSY_BITS, TransformerCore
-from ..program.isa import Target
+from ..program.loads import Target
 from ..stream import StreamBuffer
 from .bus import RegisterBus
 from .control import ControlBlock

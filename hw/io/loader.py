@@ -7,8 +7,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..arith.crc import WideCrc32
-from ..program.isa import TOKEN_BITS, InputRegion, PacketHeader, Semaphore, Target
+from ..program.isa import TOKEN_BITS, Semaphore
+from ..program.loads import InputRegion, PacketHeader, Target
 from ..stream import StreamBuffer
+from ..structs import unpack
 
 __all__ = ["LOAD_ERRORS", "Loader"]
 
@@ -94,7 +96,7 @@ class Loader(wiring.Component):
         m = Module()
         held, left, address = Signal(PacketHeader), Signal(24), Signal(24)
         known, inside, expected, dropped = Signal(), Signal(), Signal(), Signal()
-        region = Signal(InputRegion, init=InputRegion.from_bits(self._region), reset_less=True)
+        region = Signal(InputRegion, init=unpack(InputRegion, self._region), reset_less=True)
         wrong = {name: Signal(name=f"wrong_{name}") for name in LOAD_ERRORS}
         moves, accepted, over, arrived, refused = Signal(), Signal(), Signal(), Signal(), Signal()
         # The buffer keeps the memories' arbitration out of the packet logic.

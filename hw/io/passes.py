@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..config import CoreConfig
-from ..program.isa import TOKEN_BITS, Lengths
+from ..program.commands import Lengths
+from ..program.isa import TOKEN_BITS
 
 __all__ = ["PassGuard"]
 

@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..memory import SHARED_READ_LATENCY
-from ..program.isa import ADDRESS_BITS, BEAT_BITS, SEMAPHORES, StoreCommand
+from ..program.commands import StoreCommand
+from ..program.isa import ADDRESS_BITS, BEAT_BITS, SEMAPHORES
 
 __all__ = ["StoreEngine"]
 

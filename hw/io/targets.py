@@ -6,7 +6,8 @@ from zlib import crc32
 
 from ..config import CoreConfig
 from ..memories import LOADABLE
-from ..program.isa import PacketHeader, Target
+from ..program.loads import PacketHeader, Target
+from ..structs import pack
 
 __all__ = ["load_crc", "load_packet_bytes", "packet_header", "stream_units"]
 
@@ -28,7 +29,7 @@ def packet_header(target: Target, *, count: int, address: int = 0, is_input: boo
         if not 0 <= value < 1 << 24:
             raise ValueError(f"{name} must have at most 24 bits, not {value}")
     fields = {"target": target, "input": is_input, "address": address, "count": count, "reserved": 0}
-    return PacketHeader.const(fields).as_value().value
+    return pack(PacketHeader, fields)
 
 
 def load_packet_bytes(config: CoreConfig, images: Mapping[Target, Sequence[int]]) -> list[bytes]:

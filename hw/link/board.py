@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from hw.config import CoreConfig
 from hw.core import BUSY_BITS
 from hw.host.hosted import HostedCore
-from hw.program.isa import Target
+from hw.program.loads import Target
 
 from .hostlink import HostLink
 

@@ -9,7 +9,9 @@ from amaranth.utils import ceil_log2
 from ..config import CoreConfig
 from ..memory import READ_LATENCY, SHARED_READ_LATENCY
 from ..pipeline import delay
-from ..program.isa import ADDRESS_BITS, BEAT_BITS, SEMAPHORES, NormCommand, NormParameters
+from ..program.commands import NormCommand
+from ..program.isa import ADDRESS_BITS, BEAT_BITS, SEMAPHORES
+from ..program.loads import NormParameters
 from ..stream import StreamBuffer
 from .lane import NormLane
 from .statistics import NormStatistics

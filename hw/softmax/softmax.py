@@ -11,7 +11,9 @@ from ..array.rowmax import SCORE_BITS
 from ..config import CoreConfig
 from ..memory import READ_LATENCY
 from ..pipeline import delay
-from ..program.isa import SEMAPHORES, HeadParameters, Lengths, SoftmaxCommand
+from ..program.commands import Lengths, SoftmaxCommand
+from ..program.isa import SEMAPHORES
+from ..program.loads import HeadParameters
 from .exp import ExpLane
 
 __all__ = ["SoftmaxEngine"]

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import Member
 
 from hw.config import CoreConfig
 from hw.host.hosted import HostedCore
-from hw.program.isa import Target
+from hw.program.loads import Target
 
 __all__ = ["HostedTop"]
 

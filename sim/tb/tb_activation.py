@@ -51,7 +51,7 @@ def _table(values, banks, table, contents):
 
 
 def _polynomial(values, banks, table, contents):
-    def entry(low: int, bits: int):  # fields of hw.program.isa.GeluParameters
+    def entry(low: int, bits: int):  # fields of hw.program.loads.GeluParameters
         return ((contents >> np.uint64(low)) & np.uint64((1 << bits) - 1)).astype(np.int64)[table, None]
 
     return golden.gelu_ibert(golden.saturate(values, 8), entry(0, 12), entry(12, 20), entry(32, 16), entry(48, 6))

@@ -13,10 +13,12 @@ import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
 
+from hw import structs
 from hw.array.drain import BeatControl
 from hw.array.feeder import FeedTag
-from hw.program import isa
-from hw.program.isa import SEMAPHORES, ArrayCommand, ASource, BSource, Destination, Format
+from hw.program import isa, loads
+from hw.program.commands import ArrayCommand
+from hw.program.isa import SEMAPHORES, ASource, BSource, Destination, Format
 from sim import golden
 from sim.tb import parameters, rng, start, tick
 from sim.tb.streams import StreamSource, pack, unpack
@@ -59,7 +61,7 @@ class Channels(Memory):
         packed = [
             b | (m << 31) | (s << 47) | (k << 53) for b, m, s, k in ([x.astype(object) for x in f] for f in fields)
         ]
-        assert [f.offset for _, f in isa.ChannelParameters.as_shape()] == [0, 31, 47, 53, 54]
+        assert [f.offset for _, f in loads.ChannelParameters.as_shape()] == [0, 31, 47, 53, 54]
         self.words = [sum(int(v) << (64 * p) for p, v in enumerate(word)) for word in packed]
 
 
@@ -239,7 +241,7 @@ class Bench:
         if parameters()["gelu"] == "table":
             entries = model.tables.reshape(-1).tolist()
         else:
-            entries = [isa.GeluParameters.const(gelu).as_value().value for gelu in model.gelu]
+            entries = [structs.pack(loads.GeluParameters, gelu) for gelu in model.gelu]
         dut.table_en.value = 1
         for address, entry in enumerate(entries):
             dut.table_addr.value, dut.table_data.value = address, entry
@@ -265,7 +267,7 @@ class Bench:
         expected = [self.model.run(command) for command in commands]
         self.queue += expected
         self.commands += commands
-        self.source.send(ArrayCommand.const(command).as_value().value for command in commands)
+        self.source.send(structs.pack(ArrayCommand, command) for command in commands)
 
     async def finish(self):
         """Waits until everything has been written, then sees that nothing more comes."""
@@ -468,7 +470,7 @@ async def reset_ends_everything(dut):
     """Of commands in flight at a one-cycle reset nothing is written afterwards, and the next ones start from slot 0."""
     await start(dut, limit=100_000)
     for delay in (5, 20, 35, 50):
-        dut.command__payload.value = ArrayCommand.const(Model().random_command(k=1, n=8, wait=0)).as_value().value
+        dut.command__payload.value = structs.pack(ArrayCommand, Model().random_command(k=1, n=8, wait=0))
         dut.command__valid.value = 1
         await tick(dut, delay)
         dut.command__valid.value, dut.rst.value = 0, 1

@@ -6,9 +6,11 @@ import random
 import cocotb
 from cocotb.triggers import RisingEdge
 
+from hw import structs
 from hw.array.feeder import FeedTag
 from hw.program import isa
-from hw.program.isa import ADDRESS_BITS, ArrayCommand, ASource, BSource
+from hw.program.commands import ArrayCommand
+from hw.program.isa import ADDRESS_BITS, ASource, BSource
 from sim.tb import parameters, start, tick
 from sim.tb.streams import StreamSource
 
@@ -116,7 +118,7 @@ def _command(**fields) -> dict:
 
 
 def _bits(command: dict) -> int:
-    return ArrayCommand.const(command).as_value().value
+    return structs.pack(ArrayCommand, command)
 
 
 def _tag(dut) -> dict[str, int]:

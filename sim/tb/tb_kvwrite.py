@@ -6,6 +6,7 @@ import random
 import cocotb
 import numpy as np
 
+from hw import structs
 from hw.array.drain import BeatControl, WriteStrobes
 from hw.memory import READ_LATENCY
 from hw.program.isa import Destination, Format
@@ -38,9 +39,9 @@ async def bytes_in_their_places(dut):
         control = {name: random.getrandbits(field.width) for name, field in BeatControl.as_shape()}
         control |= {"valid": valid, "destination": destination, "lane": lane, "out": out}
         control["result"] = random.choice([Format.INT8, Format.UINT8, Format.ACTIVATION])
-        dut.control.value = BeatControl.const(control).as_value().value
+        dut.control.value = structs.pack(BeatControl, control)
         to = valid and destination.name.lower()
-        dut.to.value = WriteStrobes.const({to: 1} if to else {}).as_value().value
+        dut.to.value = structs.pack(WriteStrobes, {to: 1} if to else {})
         dut.beat.value = pack(beat.reshape(1, -1), 8)[0]
         await tick(dut)
     dut.to.value = 0

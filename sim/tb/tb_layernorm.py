@@ -8,8 +8,11 @@ import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
 
+from hw import structs
 from hw.config import CoreConfig
-from hw.program.isa import EPS_BITS, SEMAPHORES, NormCommand, NormParameters
+from hw.program.commands import NormCommand
+from hw.program.isa import EPS_BITS, SEMAPHORES
+from hw.program.loads import NormParameters
 from sim import golden
 from sim.tb import parameters, rng, start, tick
 from sim.tb.streams import StreamSource, pack
@@ -183,7 +186,7 @@ def _command(draw, memories: Memories, number: int, form: tuple[int, int] | None
     turn = number % SEMAPHORES
     fields["signal"] = ((SIGNAL << turn) | (SIGNAL << turn) >> SEMAPHORES) & (1 << SEMAPHORES) - 1
     memories.signals.append((fields["signal"], len(memories.expected)))
-    return NormCommand.const(fields).as_value().value
+    return structs.pack(NormCommand, fields)
 
 
 def _parameter_words(gamma, beta, config: CoreConfig) -> list[int]:

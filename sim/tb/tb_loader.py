@@ -7,8 +7,10 @@ import zlib
 import cocotb
 from cocotb.triggers import RisingEdge
 
+from hw import structs
 from hw.io.loader import LOAD_ERRORS
-from hw.program.isa import InputRegion, PacketHeader, Semaphore, Target
+from hw.program.isa import Semaphore
+from hw.program.loads import InputRegion, PacketHeader, Target
 from sim.tb import parameters, start, tick
 from sim.tb.streams import StreamSource
 
@@ -20,7 +22,7 @@ class Reference:
 
     def __init__(self, units: dict[int, int], region: int, rows: int, row_blocks: int, crc: int = 0):
         self.units, self.rows, self.row_blocks, self.crc = units, rows, row_blocks, crc
-        self.region = InputRegion.from_bits(region)
+        self.region = structs.record(InputRegion, region)
         self.events: list = []
         self.signals: list[int] = []
         self.errors = dict.fromkeys(LOAD_ERRORS, 0)
@@ -28,7 +30,7 @@ class Reference:
 
     def packet(self, words: list[int]) -> None:
         """A header and its data."""
-        header, data = PacketHeader.from_bits(words[0]), words[1:]
+        header, data = structs.record(PacketHeader, words[0]), words[1:]
         target, address = words[0] & 0xF, header.address
         if not header.input:
             self.crc = zlib.crc32(b"".join(word.to_bytes(8, "little") for word in words), self.crc)
@@ -55,7 +57,7 @@ class Reference:
             self.signals.append(FULL if suits else FREE)
             self.events.append("end")
         if target == Target.REGION.value and data and address == 0:
-            self.region = InputRegion.from_bits(data[0])
+            self.region = structs.record(InputRegion, data[0])
 
 
 @cocotb.test()
@@ -158,7 +160,7 @@ async def no_input_without_a_region(dut):
     input_error = 1 << list(LOAD_ERRORS).index("input")
     source.send([_header(Target.REGION, 0, 0, 1), 0, *packet])
     assert await outcome() == (input_error, 0, 0)
-    source.send([_header(Target.REGION, 0, 0, 1), InputRegion.const(region).as_value().value])
+    source.send([_header(Target.REGION, 0, 0, 1), structs.pack(InputRegion, region)])
     assert await outcome() == (0, 0, 0)
     assert int(dut.tokens.value) == 1
     dut.rst.value = 1
@@ -194,4 +196,4 @@ def _packet(reference: Reference) -> list[int]:
 
 def _header(target: Target, is_input: int, address: int, count: int) -> int:
     header = {"target": target, "input": is_input, "address": address, "count": count, "reserved": 0}
-    return PacketHeader.const(header).as_value().value
+    return structs.pack(PacketHeader, header)

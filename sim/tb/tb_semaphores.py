@@ -6,7 +6,8 @@ import random
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from hw.program.isa import StoreCommand
+from hw import structs
+from hw.program.commands import StoreCommand
 from hw.program.semaphores import SIGNAL_LATENCY, TAKE_LATENCY
 from sim.tb import parameters, start, tick
 from sim.tb.streams import StreamSink, StreamSource
@@ -67,7 +68,7 @@ class Engine:
     """Commands of one engine, on their way through its gate."""
 
     def __init__(self, dut, number: int, commands: list[dict], *, stall: float):
-        self.words = [StoreCommand.const(command).as_value().value for command in commands]
+        self.words = [structs.pack(StoreCommand, command) for command in commands]
         self.waits = [command["wait"] for command in commands]
         self.source = StreamSource(dut, f"i{number}", stall=stall)
         self.sink = StreamSink(dut, f"o{number}", stall=stall)
@@ -129,7 +130,7 @@ async def passes_at_its_pace(dut):
     await start(dut, limit=10_000)
     dut.allow.value = (1 << parameters()["engines"]) - 1
     dut.o0__ready.value = 1
-    words = [StoreCommand.const(_command(0)).as_value().value for _ in range(20)]
+    words = [structs.pack(StoreCommand, _command(0)) for _ in range(20)]
     dut.i0__valid.value, dut.i0__payload.value = 1, words[0]
     arrived, taken, cycle = [], 0, 0
     while len(arrived) < len(words):

@@ -3,24 +3,28 @@
 
 import random
 from dataclasses import dataclass
-from functools import cache
 
 import cocotb
 from cocotb.triggers import RisingEdge
 
+from hw import structs
 from hw.memory import READ_LATENCY
-from hw.program import isa
-from hw.program.isa import Opcode, When
-from hw.program.sequencer import QUEUE_DEPTH
+from hw.program import commands, instructions, isa
+from hw.program.commands import COMMANDS
+from hw.program.dispatch import QUEUE_DEPTH
+from hw.program.instructions import INSTRUCTIONS, Opcode
+from hw.program.isa import When
 from sim.tb import parameters, start, tick
 from sim.tb.streams import StreamSink
 
 ENGINES = {
-    Opcode.ARRAY: ("array", isa.ArrayHeader, isa.ArrayCounts, isa.ArrayCommand, ("a", "b", "out", "res", "chan")),
-    Opcode.SOFTMAX: ("softmax", isa.SoftmaxHeader, None, isa.SoftmaxCommand, ("head",)),
-    Opcode.NORM: ("norm", isa.NormHeader, isa.NormCounts, isa.NormCommand, ("src", "act", "res", "norm")),
-    Opcode.STORE: ("store", isa.StoreHeader, isa.StoreCounts, isa.StoreCommand, ("src",)),
+    Opcode.ARRAY: ("array", instructions.ArrayHeader, instructions.ArrayCounts, ("a", "b", "out", "res", "chan")),
+    Opcode.SOFTMAX: ("softmax", instructions.SoftmaxHeader, None, ("head",)),
+    Opcode.NORM: ("norm", instructions.NormHeader, instructions.NormCounts, ("src", "act", "res", "norm")),
+    Opcode.STORE: ("store", instructions.StoreHeader, instructions.StoreCounts, ("src",)),
 }
+COMMAND = {opcode: COMMANDS[INSTRUCTIONS[opcode].engine] for opcode in ENGINES}
+WORDS = {Opcode.ARRAY: 7, Opcode.SOFTMAX: 2, Opcode.NORM: 6, Opcode.STORE: 3}
 REDIRECT = READ_LATENCY + 4  # cycles from the word that redirects the fetch to the first word after it, as documented
 
 
@@ -47,20 +51,9 @@ class Loop:
 # --- the contract: what a program's words are, and what they mean
 
 
-@cache
-def _layout(struct) -> list[tuple]:
-    return [(name, field.offset, field.width, field.shape) for name, field in struct.as_shape()]
-
-
 def _bits(struct, fields: dict) -> int:
     """``fields`` as laid out by ``struct``; those of other structs are left out."""
-    word = 0
-    for name, offset, width, shape in _layout(struct):
-        value = fields.get(name, 0)
-        value = _bits(shape, value) if isinstance(value, dict) else int(getattr(value, "value", value))
-        assert 0 <= value < 1 << width, f"{name} = {value} does not fit in {width} bits"
-        word |= value << offset
-    return word
+    return structs.pack(struct, {name: value for name, value in fields.items() if name in structs.fields_of(struct)})
 
 
 def _encode(program: list) -> list[int]:
@@ -72,9 +65,12 @@ def _encode(program: list) -> list[int]:
             for name, count in (("outer", item.outer), ("inner", item.inner)):
                 # A run-time count leaves its literal open.
                 counts |= {name: random.getrandbits(12) if count is None else count, f"{name}_rows": count is None}
-            words += [_bits(isa.Loop, {"opcode": Opcode.LOOP, "lag": item.lag, "body": len(body)} | counts), *body]
+            words += [
+                _bits(instructions.Loop, {"opcode": Opcode.LOOP, "lag": item.lag, "body": len(body)} | counts),
+                *body,
+            ]
         else:
-            _, header, counts, _, names = ENGINES[item.opcode]
+            _, header, counts, names = ENGINES[item.opcode]
             words.append(_bits(header, item.fields | {"opcode": item.opcode, "sync": item.sync}))
             words += [_bits(counts, item.fields)] if counts else []
             words += [_bits(isa.Operand, dict(zip(("base", "outer", "inner"), o, strict=True))) for o in item.operands]
@@ -100,7 +96,7 @@ def _interpret(program: list, lengths: dict) -> list[tuple[Opcode, int]]:
 
 
 def _resolve(instruction: Instruction, i: int, j: int, first: bool, last: bool, lengths: dict) -> tuple[Opcode, int]:
-    _, _, _, command, names = ENGINES[instruction.opcode]
+    command, names = COMMAND[instruction.opcode], ENGINES[instruction.opcode][-1]
     sync, values = instruction.sync, dict(instruction.fields)
     signalled = {When.ALWAYS: True, When.FIRST: first, When.LAST: last}[sync["signal_when"]]
     values["wait"] = sync["wait"] if first or not sync["wait_first"] else 0
@@ -122,7 +118,7 @@ def _resolve(instruction: Instruction, i: int, j: int, first: bool, last: bool, 
 
 def _random_fields(struct, skip=("opcode", "sync")) -> dict:
     fields = {}
-    for name, field in struct.as_shape():
+    for name, field in structs.fields_of(struct).items():
         if name not in skip:
             value = random.getrandbits(field.width)
             fields[name] = random.choice([value, value, 0, (1 << field.width) - 1])
@@ -135,7 +131,7 @@ def _random_fields(struct, skip=("opcode", "sync")) -> dict:
 
 def _random_instruction(opcode: Opcode | None = None) -> Instruction:
     opcode = opcode or random.choice(list(ENGINES))
-    _, header, counts, _, names = ENGINES[opcode]
+    _, header, counts, names = ENGINES[opcode]
     sync = _random_fields(isa.Sync, skip=("lag", "signal_when"))
     sync |= {"lag": 0, "signal_when": random.choice(list(When))}
     fields = _random_fields(header) | (_random_fields(counts) if counts else {})
@@ -155,12 +151,12 @@ def _random_loop(room: int) -> Loop:
     loop = Loop(*counts, random.choice([0, 0, 1, 2, isa.LAG_MAX]), [])
     while True:
         instruction = _random_instruction()
-        if isa.WORDS[instruction.opcode] > budget:
+        if WORDS[instruction.opcode] > budget:
             if loop.body:
                 return loop
             instruction = _random_instruction(Opcode.SOFTMAX)  # the shortest body there is: two words
         instruction.sync["lag"] = random.randint(0, isa.LAG_MAX)
-        budget -= isa.WORDS[instruction.opcode]
+        budget -= WORDS[instruction.opcode]
         loop.body.append(instruction)
 
 
@@ -217,8 +213,8 @@ class Bench:
             word = self.program[address] if address < len(self.program) else random.getrandbits(64)
 
     def load(self, program: list, lengths: dict):
-        self.program = [*_encode(program), _bits(isa.End, {"opcode": Opcode.END})]
-        self.dut.lengths.value = _bits(isa.Lengths, lengths)
+        self.program = [*_encode(program), _bits(instructions.End, {"opcode": Opcode.END})]
+        self.dut.lengths.value = _bits(commands.Lengths, lengths)
 
     async def run(self, passes: int):
         """Holds ``run`` until the last pass has begun; returns when it has been dispatched."""
@@ -236,15 +232,15 @@ class Bench:
         for code, sink in self.sinks.items():
             for number, word in enumerate([word for engine, word in expected if engine == code]):
                 [got] = await sink.receive(1)
-                assert got == word, f"{code.name} command {number}: {_difference(ENGINES[code][3], got, word)}"
+                assert got == word, f"{code.name} command {number}: {_difference(COMMAND[code], got, word)}"
         await tick(self.dut, 30)
         for sink in self.sinks.values():
             await sink.expect_nothing(0)
 
 
 def _difference(struct, got: int, expected: int) -> str:
-    pairs = {name: (getattr(struct.from_bits(got), name), getattr(struct.from_bits(expected), name))
-             for name, _ in struct.as_shape()}  # fmt: skip
+    found, wanted = structs.unpack(struct, got), structs.unpack(struct, expected)
+    pairs = {name: (found[name], wanted[name]) for name in wanted}
     return ", ".join(f"{name} is {g}, not {e}" for name, (g, e) in pairs.items() if g != e)
 
 

@@ -8,8 +8,11 @@ import numpy as np
 from cocotb.triggers import Event, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 
+from hw import structs
 from hw.config import CoreConfig
-from hw.program.isa import SEMAPHORES, TOKEN_BITS, HeadParameters, Lengths, SoftmaxCommand
+from hw.program.commands import Lengths, SoftmaxCommand
+from hw.program.isa import SEMAPHORES, TOKEN_BITS
+from hw.program.loads import HeadParameters
 from hw.softmax.softmax import SoftmaxEngine
 from sim.golden import exponential, row_scale, score_index
 from sim.tb import CLOCK_NS, parameters, rng, start, tick
@@ -56,12 +59,12 @@ def make_command(random: np.random.Generator, config: CoreConfig, tokens: int, n
     fields = {"score_mult": mult, "score_shift": shift, "out_mult": out_mult, "out_shift": out_shift}
     fields["reserved"] = int(random.integers(1 << 20))
     head, signal = 7 * number % config.head_words, int(random.integers(1, 1 << SEMAPHORES))  # no head twice in flight
-    word = SoftmaxCommand.const({"wait": int(random.integers(1 << SEMAPHORES)), "signal": signal, "head": head})
+    word = structs.pack(SoftmaxCommand, {"wait": int(random.integers(1 << SEMAPHORES)), "signal": signal, "head": head})
     return Command(
-        word=word.as_value().value,
+        word=word,
         signal=signal,
         head=head,
-        parameters=HeadParameters.const(fields).as_value().value,
+        parameters=structs.pack(HeadParameters, fields),
         scores=scores,
         row_max=row_max,
         e=e,
@@ -96,7 +99,7 @@ class Bench:
             "key_tiles": int(self.random.integers(1 << TOKEN_BITS)),
             "key_words": -(-tokens // self.config.depth),
         }
-        self.dut.lengths.value = Lengths.const(lengths).as_value().value
+        self.dut.lengths.value = structs.pack(Lengths, lengths)
 
     async def add(self, command: Command) -> None:
         """Waits, as the semaphores make the real engine wait, for the slot; then fills it."""

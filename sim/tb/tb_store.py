@@ -6,7 +6,9 @@ import random
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from hw.program.isa import ADDRESS_BITS, SEMAPHORES, StoreCommand
+from hw import structs
+from hw.program.commands import StoreCommand
+from hw.program.isa import ADDRESS_BITS, SEMAPHORES
 from sim.tb import parameters, start, tick
 from sim.tb.streams import StreamSink, StreamSource
 
@@ -71,7 +73,7 @@ async def stores_row_blocks(dut):
     sink = StreamSink(dut, "o", stall=stalls["sink"])
     source = StreamSource(dut, "command", stall=stalls["source"])
     commands = [_command() for _ in range(60)]
-    source.send(StoreCommand.const(command).as_value().value for command in commands)
+    source.send(structs.pack(StoreCommand, command) for command in commands)
     expected = bench.expect(commands)
     got = await sink.receive(len(expected))
     assert got == expected
@@ -93,7 +95,7 @@ async def reads_no_more_than_it_can_hold(dut):
     bench = Bench(dut, refuse=0.0)
     source = StreamSource(dut, "command", stall=0.0)
     command = _command(beats=40, last=1)
-    source.send([StoreCommand.const(command).as_value().value])
+    source.send([structs.pack(StoreCommand, command)])
     await tick(dut, 100)
     assert 4 <= len(bench.reads) < 40
     assert int(dut.busy.value) == 1
@@ -110,7 +112,7 @@ async def a_word_a_cycle(dut):
     dut.o__ready.value = 1
     bench = Bench(dut, refuse=0.0)
     await tick(dut, 3)
-    dut.command__payload.value = StoreCommand.const(_command(beats=40)).as_value().value
+    dut.command__payload.value = structs.pack(StoreCommand, _command(beats=40))
     dut.command__valid.value = 1
     await tick(dut)
     dut.command__valid.value = 0

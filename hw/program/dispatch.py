@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: SHL-2.1
+"""Dispatch: an instruction's words become a command, in the queue of its engine."""
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..stream import StreamBuffer
+from .commands import COMMANDS, Lengths
+from .instructions import INSTRUCTIONS, Instruction, Opcode
+from .isa import ADDRESS_BITS, PENDING_MAX, SEMAPHORES, When
+from .resolve import ProgramWord
+
+__all__ = ["QUEUE_DEPTH", "CommandQueue", "Dispatcher"]
+
+QUEUE_DEPTH = 8
+"""Commands that may wait in each engine's queue."""
+
+_FIFO_LATENCY = 2
+"""Cycles through an empty queue, which is Amaranth's SyncFIFOBuffered."""
+
+
+class CommandQueue(wiring.Component):
+    """Commands of one engine, with credits: what has been let in by the decoder always finds room.
+
+    Ports
+    -----
+    take : an instruction that will become a command has passed the decoder; at most in every other cycle
+    room : the decoder may let in another; a cycle late, as headers are two cycles apart
+    push, command : the command
+    o : stream of commands
+    """
+
+    LATENCY = _FIFO_LATENCY + StreamBuffer.LATENCY
+    """Cycles from ``push`` to the output, if nothing is before it."""
+    CREDIT_LATENCY = 3
+    """Cycles from a command's leaving its queue until the decoder sees the room."""
+
+    def __init__(self, shape: type[data.Struct]):
+        self.shape = shape
+        super().__init__(
+            {
+                "take": In(1),
+                "room": Out(1, init=1),
+                "push": In(1),
+                "command": In(shape),
+                "o": Out(stream.Signature(shape)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=self.shape.as_shape().size, depth=QUEUE_DEPTH)
+        m.submodules.head = head = StreamBuffer(self.shape)
+        credit, returned = Signal(range(QUEUE_DEPTH + 1), init=QUEUE_DEPTH), Signal()
+        wiring.connect(m, head.o, wiring.flipped(self.o))
+        m.d.comb += [
+            queue.w_data.eq(self.command),
+            queue.w_en.eq(self.push),
+            head.i.valid.eq(queue.r_rdy),
+            head.i.payload.eq(queue.r_data),
+            queue.r_en.eq(head.i.ready),
+        ]
+        m.d.sync += [
+            self.room.eq(credit != 0),
+            returned.eq(self.o.valid & self.o.ready),
+            credit.eq(credit - self.take + returned),
+        ]
+        return m
+
+
+class Dispatcher(wiring.Component):
+    """Collects the words of an instruction, makes the command of its fields and puts it in its engine's queue.
+
+    Ports
+    -----
+    word, address : from the :class:`hw.program.resolve.Resolver`
+    lengths : of the sequence
+    asks : opcode of the header in the decoder; room: its queue has room (an instruction without an engine needs none)
+    take : that header goes on, and its instruction acts
+    array, softmax, norm, store : command streams
+    """
+
+    def __init__(self):
+        self.queues = {engine: CommandQueue(shape) for engine, shape in COMMANDS.items()}
+        super().__init__(
+            {
+                "word": In(ProgramWord),
+                "address": In(ADDRESS_BITS),
+                "lengths": In(Lengths),
+                "asks": In(Opcode),
+                "room": Out(1),
+                "take": In(1),
+                **{e.name.lower(): Out(stream.Signature(shape)) for e, shape in COMMANDS.items()},
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        word = self.word
+        held, operands = self._collect(m)
+        waits, signals = self._synchronise(m)
+        last, opcode = Signal(), Signal(Opcode)
+        m.d.sync += [last.eq(word.last), opcode.eq(word.opcode)]
+        row_lag = Mux(self.lengths.row_blocks > PENDING_MAX, PENDING_MAX, self.lengths.row_blocks - 1)
+        lengths = {name: self.lengths[name] for name in ("row_blocks", "key_tiles", "key_words")}
+        lengths |= {"pending_rows": row_lag}
+        m.d.comb += self.room.eq(1)
+        for engine, queue in self.queues.items():
+            name = engine.name.lower()
+            m.submodules[f"queue_{name}"] = queue
+            wiring.connect(m, queue.o, wiring.flipped(getattr(self, name)))
+            m.d.comb += [queue.command.wait.eq(waits), queue.command.signal.eq(signals)]
+            kinds = [kind for kind in INSTRUCTIONS.values() if kind.engine == engine]
+            asked, ready = Signal(name=f"asked_{name}"), Signal(name=f"ready_{name}")
+            m.d.comb += [
+                asked.eq(_any(self.asks == kind.opcode for kind in kinds)),
+                ready.eq(word.done & _any(word.opcode == kind.opcode for kind in kinds)),
+                queue.take.eq(self.take & asked),
+            ]
+            push = Signal(name=f"push_{name}")
+            m.d.sync += push.eq(ready)
+            m.d.comb += queue.push.eq(push)
+            with m.If(asked):
+                m.d.comb += self.room.eq(queue.room)
+            for number, kind in enumerate(kinds):
+                values = self._values(m, kind, held, operands, lengths) | {"last": last}
+                with m.If(opcode == kind.opcode) if number else m.If(1):
+                    for field, _ in queue.shape.as_shape():
+                        if field not in ("wait", "signal"):
+                            m.d.comb += queue.command[field].eq(values[field])
+        return m
+
+    def _collect(self, m):
+        """Registers for the words and the addresses of the instruction that comes in."""
+        held, operands = {}, {}
+        for index in range(max(len(kind.words) for kind in INSTRUCTIONS.values())):
+            kinds = [kind for kind in INSTRUCTIONS.values() if kind.engine is not None]
+            with m.If(self.word.valid & (self.word.index == index)):
+                if any(index in kind.literals.values() for kind in kinds):
+                    held[index] = Signal.like(self.word.word, name=f"word{index}")
+                    m.d.sync += held[index].eq(self.word.word)
+                if any(index in kind.operands.values() for kind in kinds):
+                    operands[index] = Signal(ADDRESS_BITS, name=f"operand{index}")
+                    m.d.sync += operands[index].eq(self.address)
+        return held, operands
+
+    def _synchronise(self, m):
+        """Semaphores that the instruction takes and signals in its iteration."""
+        waits, signals = Signal(SEMAPHORES), Signal(SEMAPHORES)
+        word = self.word
+        header = Signal(INSTRUCTIONS[Opcode.SOFTMAX].words[0])  # all headers begin alike
+        m.d.comb += header.eq(word.word)
+        sync = header.sync
+        with m.If(word.valid & (word.index == 0)):
+            m.d.sync += [
+                waits.eq(Mux(sync.wait_first & ~word.first, 0, sync.wait)),
+                signals.eq(
+                    Mux(
+                        (sync.signal_when == When.ALWAYS)
+                        | ((sync.signal_when == When.FIRST) & word.first)
+                        | ((sync.signal_when == When.LAST) & word.last),
+                        sync.signal,
+                        0,
+                    )
+                ),
+            ]
+        return waits, signals
+
+    def _values(self, m, kind: Instruction, held, operands, lengths) -> dict[str, Value]:
+        """What an instruction's fields come to, by name."""
+        views = {}
+        for index in set(kind.literals.values()):
+            views[index] = Signal(kind.words[index], name=f"{kind.opcode.name.lower()}{index}")
+            m.d.comb += views[index].eq(held[index])
+        values = {name: views[index][name] for name, index in kind.literals.items()}
+        values |= {name: operands[index] for name, index in kind.operands.items()} | kind.fixed
+        for rule in kind.run_time:
+            given = values[rule.flag] == rule.value
+            values[rule.field] = Mux(given, lengths[rule.length], values[rule.field])
+        return values
+
+
+def _any(conditions):
+    """At least one of them."""
+    result = Value.cast(0)
+    for condition in conditions:
+        result = result | condition
+    return result[0]
