@@ -109,10 +109,11 @@ def test_altered_structure_is_refused(saved: Path):
     refusal(saved, "does not match its hash")
 
 
-def test_other_format_version_is_refused(saved: Path):
+@pytest.mark.parametrize("number", [2, 7])
+def test_other_format_version_is_refused(saved: Path, number: int):
     data = saved.read_bytes()
-    saved.write_bytes(data.replace(b'\\"format\\": 3', b'\\"format\\": 7'))
-    refusal(saved, "format 7", "reads 3")
+    saved.write_bytes(data.replace(b'\\"format\\": 3', b'\\"format\\": %d' % number))
+    refusal(saved, f"format {number}", "reads 3")
 
 
 def test_other_files_are_refused(tmp_path: Path, saved: Path):
