@@ -4,16 +4,33 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from amaranth.lib import data
+from amaranth.lib import enum
 from amaranth.utils import ceil_log2
 
 from .config import CoreConfig
-from .program.loads import ChannelParameters, HeadParameters, NormParameters, Target
 
-__all__ = ["CORE_MEMORIES", "LOADABLE", "MEMORIES", "TABLE_ENTRIES", "Geometry", "Memory"]
+__all__ = ["CORE_MEMORIES", "LOADABLE", "MEMORIES", "SCORE_BITS", "TABLE_ENTRIES", "Geometry", "Memory", "Target"]
 
 TABLE_ENTRIES = 512
 """Bytes of one activation table: two banks of 256."""
+
+
+SCORE_BITS = 24
+"""Width of a raw score: contractions (head sizes) below 512, where -128 times -128 all along would first overflow."""
+
+
+class Target(enum.Enum, shape=4):
+    """Memory that a load packet writes."""
+
+    W = 0
+    ACT = 1
+    RES = 2
+    CHAN = 3
+    NORM = 4
+    HEAD = 5
+    TABLE = 6
+    PROG = 7
+    REGION = 8  # one word, an InputRegion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +77,8 @@ class Memory:
     """Components that read it. Where they share the port, the first comes first."""
     writers: tuple[str, ...]
     """Components that write it, likewise."""
+    beat: Callable[[CoreConfig], int] | None = None
+    """Bits that an engine writes at once, at an address in units of that; else whole words with an enable per lane."""
     target: Target | None = None
     """Load target, where packets and initial images can fill it."""
     capacity: str | None = None
@@ -107,11 +126,6 @@ def _ring(config: CoreConfig, each: int) -> int:
     return 1 << (ceil_log2(each) + ceil_log2(config.slots))
 
 
-def _meaningful(struct: type[data.Struct]) -> int:
-    """Bits of a parameter Struct before ``reserved``."""
-    return struct.as_shape()["reserved"].offset
-
-
 _TABLE = (
     Memory(
         name="W",
@@ -132,6 +146,7 @@ _TABLE = (
         geometry=lambda c: _split(c.act_words, c.rows * c.depth * 8, min(c.lanes * 8, 64)),
         readers=("array",),
         writers=("drain", "norm", "loader"),
+        beat=lambda c: c.lanes * 8,
     ),
     Memory(
         name="KV",
@@ -151,6 +166,7 @@ _TABLE = (
         geometry=lambda c: _split(c.res_words, c.lanes * 16, 64),
         readers=("drain", "norm", "store"),
         writers=("drain", "norm", "loader"),
+        beat=lambda c: c.lanes * 16,
     ),
     Memory(
         name="CHAN",
@@ -159,7 +175,7 @@ _TABLE = (
         holds="bias, multiplier, shift and activation bank of each output channel",
         word="drain_columns parameter sets of 64 bits",
         geometry=lambda c: _split(c.chan_words, c.drain_columns * 64, 64),
-        used=_meaningful(ChannelParameters),
+        used=54,
         readers=("drain",),
         writers=("loader",),
     ),
@@ -170,7 +186,7 @@ _TABLE = (
         holds="LayerNorm's gamma and beta",
         word="drain_columns parameter sets of 64 bits",
         geometry=lambda c: _split(c.norm_words, c.drain_columns * 64, 64),
-        used=_meaningful(NormParameters),
+        used=48,
         readers=("norm",),
         writers=("loader",),
     ),
@@ -182,7 +198,7 @@ _TABLE = (
         holds="softmax constants of each head of each layer",
         word="64 bits",
         geometry=lambda c: _split(c.head_words, 64, 64),
-        used=_meaningful(HeadParameters),
+        used=44,
         readers=("softmax",),
         writers=("loader",),
     ),
@@ -227,14 +243,16 @@ _TABLE = (
         geometry=lambda c: _split(_ring(c, c.key_words), c.rows * c.depth * 8, c.lanes * 8),
         readers=("array",),
         writers=("softmax",),
+        beat=lambda c: c.lanes * 8,
     ),
     Memory(
         name="SCORE",
         holds="ring of row blocks of raw scores",
         word="rows * drain_columns sums of 24 bits",
-        geometry=lambda c: _split(_ring(c, c.key_words * c.word_beats), c.lanes * 24, c.lanes * 24),
+        geometry=lambda c: _split(_ring(c, c.key_words * c.word_beats), c.lanes * SCORE_BITS, c.lanes * SCORE_BITS),
         readers=("softmax",),
         writers=("drain",),
+        beat=lambda c: c.lanes * SCORE_BITS,
     ),
 )
 

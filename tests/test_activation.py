@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/array/activation.py."""
+"""hw/drain/activation.py."""
 
 import math
 
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hw import structs
-from hw.array.activation import ActivationUnit
 from hw.config import CoreConfig
+from hw.drain.activation import ActivationUnit
 from hw.program.loads import GeluParameters
 from hw.verilog import to_verilog
 from sim.runner import run_cocotb

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/array/kvwrite.py."""
+"""hw/drain/kvwrite.py."""
 
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.array.kvwrite import KeyValueWriter
 from hw.config import CoreConfig
+from hw.drain.kvwrite import KeyValueWriter
 from hw.memory import TensorMemory
 from sim.runner import run_cocotb
 
@@ -37,9 +37,9 @@ class WrittenMemory(wiring.Component):
             writer.control.eq(self.control),
             writer.to.eq(self.to),
             writer.beat.eq(self.beat),
-            memory.w_en.eq(writer.en),
-            memory.w_addr.eq(writer.addr),
-            memory.w_data.eq(writer.data),
+            memory.w_en.eq(writer.write_kv.en),
+            memory.w_addr.eq(writer.write_kv.addr),
+            memory.w_data.eq(writer.write_kv.data),
             memory.r_addr.eq(self.r_addr),
             self.r_data.eq(memory.r_data),
         ]

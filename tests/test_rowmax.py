@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hw/array/rowmax.py."""
+"""hw/drain/rowmax.py."""
 
 import pytest
 
-from hw.array.rowmax import RowMaximum
 from hw.config import CoreConfig
+from hw.drain.rowmax import RowMaximum
 from sim.runner import run_cocotb
 
 

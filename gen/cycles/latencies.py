@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hw.array.drain import Drain
 from hw.array.feeder import Feeder
 from hw.config import CoreConfig
+from hw.drain.drain import Drain
 from hw.io.loader import Loader
 from hw.io.store import BUFFERED, StoreEngine
-from hw.norm import layernorm
+from hw.norm import results
 from hw.norm.layernorm import NormEngine
 from hw.program.dispatch import QUEUE_DEPTH, CommandQueue
 from hw.program.semaphores import DONE_LATENCY, ENGINE_SIGNAL_LATENCY, TAKE_LATENCY, CommandGate
@@ -109,7 +109,7 @@ class Latencies:
             norm_written=NormEngine.WRITTEN,
             norm_gap=NormEngine.GAP,
             norm_signal=NormEngine.SIGNAL_LATENCY,
-            norm_results=layernorm.QUEUE_DEPTH - layernorm.FREE_LATENCY,
+            norm_results=results.QUEUE_DEPTH - results.FREE_LATENCY,
             store=StoreEngine.LATENCY,
             store_beats=BUFFERED,
             load_header=Loader.HEADER_LATENCY,

@@ -20,7 +20,7 @@ from pathlib import Path
 from gen.fpga.floorplan import fix_array
 from gen.fpga.netlistfile import edited
 from gen.fpga.outreg import merge_output_registers
-from gen.fpga.synth import Part
+from gen.fpga.synth import Part, ungrouped
 from gen.tools import Job, ToolFailed, run_all
 from sim.verilate import ports
 
@@ -290,5 +290,5 @@ def _hop(step: dict) -> Hop:
 
 def _readable(name: str) -> str:
     """A cell's or net's name as the register or signal it was made of: "core.drain.acc_TRELLIS_FF_Q_7" is drain.acc."""
-    name = name.removeprefix("core.")
+    name = ungrouped(name.removeprefix("core."))
     return re.sub(r"(_(TRELLIS_FF|LUT4|CCU2C|PFUMX|L6MUX21|DP16KD|MULT18X18D)(_\w+)?)+(\$.*)?$", "", name)

@@ -18,10 +18,11 @@ from gen.fpga.outreg import merge_output_registers
 from gen.fpga.registered import unregistered_cells
 from gen.tools import Job, ToolFailed, run
 from hw.config import CoreConfig
+from hw.core import GROUPS
 from hw.memories import CORE_MEMORIES
 from hw.memory import banks
 
-__all__ = ["PARTS", "Cells", "Netlist", "Part", "check_mapping", "part", "synthesise"]
+__all__ = ["PARTS", "Cells", "Netlist", "Part", "check_mapping", "part", "synthesise", "ungrouped"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +109,11 @@ _UNCOUNTED = {"PFUMX", "L6MUX21", "$scopeinfo"}  # multiplexers that stand besid
 _BLOCK_RAM_ALIASES = {"PDPW16KD": "DP16KD"}
 
 
+def ungrouped(path: str) -> str:
+    """A cell's, net's or module's path without the instances that only group others (:data:`hw.core.GROUPS`)."""
+    return ".".join(part for part in path.split(".") if part not in GROUPS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Netlist:
     """A synthesised design: ``path`` of the JSON netlist, its ``top``, and the primitive of every cell by name."""
@@ -136,11 +142,11 @@ class Netlist:
         return dict(sorted(table.items(), key=lambda item: -item[1].lut_sites))
 
     def module_of(self, name: str, depth: int | None = None) -> str:
-        """Path of the module that a cell or net is in, cut to ``depth`` levels."""
+        """Path of the module that a cell or net is in, without groups, cut to ``depth`` levels."""
         parts = name.split(".")[:-1]
         while parts and ".".join(parts) not in self.modules:
             parts.pop()
-        return ".".join(parts[:depth])
+        return ".".join(ungrouped(".".join(parts)).split(".")[:depth])
 
 
 def synthesise(

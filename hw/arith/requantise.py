@@ -8,7 +8,10 @@ from amaranth.lib.wiring import In, Out
 from ..pipeline import delay
 from .multiplier import WideMultiplier
 
-__all__ = ["Requantiser", "RoundingShifter", "saturate_signed", "saturate_unsigned"]
+__all__ = ["VALUE_BITS", "Requantiser", "RoundingShifter", "saturate_signed", "saturate_unsigned"]
+
+VALUE_BITS = 17
+"""Width of a value that is still to be saturated: -2^15 .. 2^15."""
 
 
 def saturate_signed(value: Value, bits: int) -> Value:
@@ -55,7 +58,7 @@ class RoundingShifter(wiring.Component):
     amount : in
         The shift less 1.
     value : out
-        signed(17).
+        signed(VALUE_BITS).
 
     Raises
     ------
@@ -71,7 +74,8 @@ class RoundingShifter(wiring.Component):
         if not 8 <= max_amount <= 62:
             raise ValueError(f"max_amount must lie in 8..62, not {max_amount!r}")
         self.width, self.max_amount = width, max_amount
-        super().__init__({"p": In(signed(width)), "amount": In(range(max_amount + 1)), "value": Out(signed(17))})
+        amount = range(max_amount + 1)
+        super().__init__({"p": In(signed(width)), "amount": In(amount), "value": Out(signed(VALUE_BITS))})
 
     def elaborate(self, platform):
         m = Module()
@@ -79,7 +83,7 @@ class RoundingShifter(wiring.Component):
         # not all copies of the sign, the result is beyond its limits.
         coarse, fine = Signal(signed(24), reset_less=True), Signal(3, reset_less=True)
         shifted = Signal(signed(24), reset_less=True)
-        clamped, rounded = Signal(signed(17), reset_less=True), Signal(signed(17), reset_less=True)
+        clamped, rounded = Signal(signed(VALUE_BITS), reset_less=True), Signal(signed(VALUE_BITS), reset_less=True)
         slices, beyond = [], []
         for low in range(0, self.max_amount + 1, 8):
             slices.append((self.p >> min(low, self.width - 1)).as_signed()[:24])
@@ -92,7 +96,9 @@ class RoundingShifter(wiring.Component):
             over.eq(Array(beyond)[self.amount[3:]]),
             fine.eq(self.amount[:3]),
             shifted.eq(coarse >> fine),
-            clamped.eq(Mux(delay(m, over, 1, name="over") | (shifted != shifted[:17].as_signed()), limit, shifted)),
+            clamped.eq(
+                Mux(delay(m, over, 1, name="over") | (shifted != shifted[:VALUE_BITS].as_signed()), limit, shifted)
+            ),
             rounded.eq((clamped + 1) >> 1),
         ]
         m.d.comb += self.value.eq(rounded)
@@ -117,7 +123,7 @@ class Requantiser(wiring.Component):
     acc, bias, mult, shift : in
         Operands, all in the same cycle. ``acc + bias`` must fit 32 bits and ``shift`` lie in 1..63.
     value : out
-        signed(17).
+        signed(VALUE_BITS).
 
     Raises
     ------
@@ -137,7 +143,7 @@ class Requantiser(wiring.Component):
                 "bias": In(signed(32)),
                 "mult": In(unsigned(16)),
                 "shift": In(unsigned(6)),
-                "value": Out(signed(17)),
+                "value": Out(signed(VALUE_BITS)),
             }
         )
 

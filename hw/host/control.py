@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: SHL-2.1
 """Control and status registers of a core, as hw/host/registers.py declares them."""
 
+from collections.abc import Callable
+
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -175,7 +177,14 @@ class ControlBlock(wiring.Component):
             ("STATUS", "irq"): self.irq,
         }
 
-        # --- what the core refused
+        self._kept(m, live, writes, reset)
+        self._count(m, live, clear, {"FRAMES_DONE": frame, "ACTIVE_CYCLES": active}, busy)
+        self._read(m, live)
+        return m
+
+    def _kept(self, m: Module, live: dict, writes: Callable[[str], Signal], reset: Value) -> None:
+        """ERRORS, and MODEL_HASH and LOAD_CRC: these two are kept through every reset, as the memories are."""
+        bus = self.bus
         errors, seen, cleared = Signal(len(ERRORS)), Signal(len(ERRORS)), Signal(len(ERRORS))
         with m.If(writes("ERRORS")):
             m.d.comb += cleared.eq(bus.w_data)
@@ -185,7 +194,6 @@ class ControlBlock(wiring.Component):
         live |= {("ERRORS", name): errors[bit] for bit, name in enumerate(ERRORS)}
         live["STATUS", "error"] = errors.any()
 
-        # --- MODEL_HASH and LOAD_CRC: kept through every reset, as the memories are
         written, load_crc = Signal(), Signal(32, reset_less=True)
         m.d.sync += [written.eq(self.model_written), load_crc.eq(self.load_crc), self.clear_crc.eq(writes("LOAD_CRC"))]
         live["LOAD_CRC", "value"] = load_crc
@@ -196,10 +204,6 @@ class ControlBlock(wiring.Component):
             with m.If(written):
                 m.d.sync += part.eq(0)
             live[f"MODEL_HASH_{half}", "value"] = part
-
-        self._count(m, live, clear, {"FRAMES_DONE": frame, "ACTIVE_CYCLES": active}, busy)
-        self._read(m, live)
-        return m
 
     def _count(self, m: Module, live: dict, clear: Signal, events: dict[str, Signal], busy: Signal) -> None:
         """The counters, each up by one in the cycles of its event."""

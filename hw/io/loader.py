@@ -7,8 +7,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..arith.crc import WideCrc32
+from ..memories import Target
+from ..ports import LoadPort
 from ..program.isa import TOKEN_BITS, Semaphore
-from ..program.loads import InputRegion, PacketHeader, Target
+from ..program.loads import InputRegion, PacketHeader
 from ..stream import StreamBuffer
 from ..structs import unpack
 
@@ -51,7 +53,7 @@ class Loader(wiring.Component):
     Ports
     -----
     i : stream of 64-bit words
-    target, addr, data, valid, ready : one write, held until ``ready``
+    load : writes to the memories, REGION among them
     positive, take, signal : semaphores
     begun : a pass begins in this cycle
     row_blocks : of the passes begun; steady from the cycle of ``begun`` until their inputs have been signalled
@@ -73,11 +75,7 @@ class Loader(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(unsigned(64))),
-                "target": Out(Target),
-                "addr": Out(24),
-                "data": Out(64),
-                "valid": Out(1),
-                "ready": In(1),
+                "load": Out(LoadPort()),
                 "positive": In(semaphores),
                 "take": Out(semaphores),
                 "signal": Out(semaphores),
@@ -106,18 +104,18 @@ class Loader(wiring.Component):
             writes.i.payload.target.eq(held.target),
             writes.i.payload.addr.eq(address),
             writes.i.payload.data.eq(self.i.payload),
-            self.target.eq(writes.o.payload.target),
-            self.addr.eq(writes.o.payload.addr),
-            self.data.eq(writes.o.payload.data),
-            self.valid.eq(writes.o.valid),
-            writes.o.ready.eq(self.ready),
+            self.load.target.eq(writes.o.payload.target),
+            self.load.addr.eq(writes.o.payload.addr),
+            self.load.data.eq(writes.o.payload.data),
+            self.load.valid.eq(writes.o.valid),
+            writes.o.ready.eq(self.load.ready),
             self.tokens.eq(region.tokens),
             total.clear.eq(self.clear_crc),
             total.data.eq(self.i.payload),
             self.crc.eq(total.crc),
         ]
-        with m.If(self.valid & self.ready & (self.target == Target.REGION)):
-            m.d.sync += region.eq(self.data)
+        with m.If(self.load.valid & self.load.ready & (self.load.target == Target.REGION)):
+            m.d.sync += region.eq(self.load.data)
 
         header = Signal(PacketHeader)
         m.d.comb += [
@@ -169,10 +167,10 @@ class Loader(wiring.Component):
                         m.next = "SETTLE"
             with m.State("SETTLE"):  # the last word is in the buffer, or has been dropped
                 m.next = "END"
-            with m.State("END"), m.If(~self.valid):  # and now in its memory
+            with m.State("END"), m.If(~self.load.valid):  # and now in its memory
                 m.d.comb += arrived.eq(held.input & ~dropped)
                 m.next = "HEADER"
-        m.d.comb += self.busy.eq(~packet.ongoing("HEADER") | self.valid)
+        m.d.comb += self.busy.eq(~packet.ongoing("HEADER") | self.load.valid)
         unsuited = self._judge(m, region, over, accepted=accepted, moves=moves & held.input, arrived=arrived)
         m.d.comb += wrong["input"].eq(refused | unsuited)
         m.d.sync += self.errors.eq(Cat(wrong.values()))

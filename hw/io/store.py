@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: SHL-2.1
 """Store engine: sends row blocks of RES to the output stream."""
 
-from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..memory import SHARED_READ_LATENCY
+from ..ports import read_port
 from ..program.commands import StoreCommand
 from ..program.isa import ADDRESS_BITS, BEAT_BITS, SEMAPHORES
 
@@ -22,7 +23,7 @@ class StoreEngine(wiring.Component):
     Ports
     -----
     command : waits already satisfied; ``signal`` pulses a cycle after the command's last RES word has been read
-    res_valid, res_ready, res_addr, res_data : RES read, data SHARED_READ_LATENCY cycles after acceptance
+    read_res : each word once
     o : stream of {data, last}; frame : a word with ``last`` has left
     """
 
@@ -36,10 +37,7 @@ class StoreEngine(wiring.Component):
         super().__init__(
             {
                 "command": In(stream.Signature(StoreCommand)),
-                "res_valid": Out(1),
-                "res_ready": In(1),
-                "res_addr": Out(ADDRESS_BITS),
-                "res_data": In(unsigned(self.width)),
+                "read_res": Out(read_port("RES", config)),
                 "o": Out(stream.Signature(self.output)),
                 "signal": Out(SEMAPHORES),
                 "frame": Out(1),
@@ -64,9 +62,9 @@ class StoreEngine(wiring.Component):
         taken = Signal()
         m.d.comb += [
             self.command.ready.eq(~reading),
-            self.res_valid.eq(reading & has_credit),
-            self.res_addr.eq(address),
-            taken.eq(self.res_valid & self.res_ready),
+            self.read_res.valid.eq(reading & has_credit),
+            self.read_res.addr.eq(address),
+            taken.eq(self.read_res.valid & self.read_res.ready),
         ]
         with m.If(self.command.valid & ~reading):
             m.d.sync += [
@@ -88,7 +86,7 @@ class StoreEngine(wiring.Component):
             marks = [Signal(name=f"{name}{stage}") for name in ("valid", "final", "last")]
             m.d.sync += [mark.eq(value) for mark, value in zip(marks, (valid, end_mark, last), strict=True)]
             valid, end_mark, last = marks
-        m.d.comb += [beats.w_data.eq(Cat(self.res_data, end_mark & last)), beats.w_en.eq(valid)]
+        m.d.comb += [beats.w_data.eq(Cat(self.read_res.data, end_mark & last)), beats.w_en.eq(valid)]
         # Read out for good: nothing can overtake a read that was accepted. One register, not one for each signal.
         m.d.sync += done.eq(taken & final)
         with m.If(done):

@@ -2,27 +2,22 @@
 """LayerNorm engine: reads row blocks of the residual stream, writes their normalised 8- and 16-bit forms."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, enum, fifo, stream, wiring
+from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..config import CoreConfig
 from ..memory import READ_LATENCY, SHARED_READ_LATENCY
-from ..pipeline import delay
+from ..pipeline import delay, stages
+from ..ports import read_port, write_port
 from ..program.commands import NormCommand
 from ..program.isa import ADDRESS_BITS, BEAT_BITS, SEMAPHORES
 from ..program.loads import NormParameters
-from ..stream import StreamBuffer
 from .lane import NormLane
+from .results import ResultWriter
 from .statistics import NormStatistics
 
 __all__ = ["NormEngine"]
-
-QUEUE_DEPTH = 48
-"""Results between the lanes and the memories: more than the cycles from a read until its entry is free again."""
-
-FREE_LATENCY = 2
-"""Cycles from a result's leaving that queue until its entry counts as free."""
 
 
 class Gather(enum.Enum):
@@ -63,14 +58,12 @@ class NormEngine(wiring.Component):
     signal : out
         The command's ``signal`` in the cycle after its last result was taken, else 0.
     busy : out
-    res_read_valid, res_read_addr, res_read_ready, res_read_data : RES read port
-    res_read_next : what res_read_valid is in the next cycle
-        Data SHARED_READ_LATENCY cycles after an address was taken. The address may change while it waits.
-    norm_addr, norm_data : NORM read port
-        Parameters of ``drain_columns`` channels, READ_LATENCY cycles after the address, every cycle.
-    act_valid, act_ready, act_addr, act_data : ACT write port
-        Beat address and bytes; stays until it is taken.
-    res_valid, res_ready, res_addr, res_data : RES write port
+    read_res : out
+        The address may change while it waits.
+    read_norm : out
+        Parameters of ``drain_columns`` channels.
+    write_act, write_res : out
+        Stay until they are taken.
     """
 
     READ = SHARED_READ_LATENCY + 1
@@ -93,21 +86,10 @@ class NormEngine(wiring.Component):
                 "command": In(stream.Signature(NormCommand)),
                 "signal": Out(SEMAPHORES),
                 "busy": Out(1),
-                "res_read_valid": Out(1),
-                "res_read_next": Out(1),
-                "res_read_addr": Out(ADDRESS_BITS),
-                "res_read_ready": In(1),
-                "res_read_data": In(data.ArrayLayout(signed(16), lanes)),
-                "norm_addr": Out(ADDRESS_BITS),
-                "norm_data": In(data.ArrayLayout(NormParameters, columns)),
-                "act_valid": Out(1),
-                "act_ready": In(1),
-                "act_addr": Out(ADDRESS_BITS),
-                "act_data": Out(data.ArrayLayout(unsigned(8), lanes)),
-                "res_valid": Out(1),
-                "res_ready": In(1),
-                "res_addr": Out(ADDRESS_BITS),
-                "res_data": Out(data.ArrayLayout(signed(16), lanes)),
+                "read_res": Out(read_port("RES", config, data.ArrayLayout(signed(16), lanes))),
+                "read_norm": Out(read_port("NORM", config, data.ArrayLayout(NormParameters, columns))),
+                "write_act": Out(write_port("ACT", config, data.ArrayLayout(unsigned(8), lanes))),
+                "write_res": Out(write_port("RES", config, data.ArrayLayout(signed(16), lanes))),
             }
         )
 
@@ -139,11 +121,9 @@ class NormEngine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config, rows, columns = self.config, self.config.rows, self.config.drain_columns
+        config = self.config
         m.submodules.statistics = statistics = self._statistics
-        lanes = [NormLane(config) for _ in range(config.lanes)]
-        for number, lane in enumerate(lanes):
-            m.submodules[f"lane{number}"] = lane
+        m.submodules.writer = writer = ResultWriter(config)
 
         # --- control: the gathering half, the emitting half, and what is still to be written
         gather, emit = Signal(Gather), Signal(Emit)
@@ -152,17 +132,14 @@ class NormEngine(wiring.Component):
         gather_left, emit_left = Signal(BEAT_BITS, reset_less=True), Signal(BEAT_BITS, reset_less=True)
         first, wide = Signal(reset_less=True), Signal(reset_less=True)
         writing = Signal(NormCommand, reset_less=True)  # the command whose results are being written
-        is_writing, written = Signal(), Signal()  # `written`: its last result is taken in this cycle
-        room = Signal(range(QUEUE_DEPTH + 1), init=QUEUE_DEPTH)  # entries of the queue neither used nor promised
 
-        has_room = Signal()  # even if another was promised in the cycle before
         emit_wants, gather_reads, emit_reads = Signal(), Signal(), Signal()
         m.d.comb += [
-            emit_wants.eq((emit == Emit.READ) & has_room),
-            self.res_read_valid.eq(emit_wants | (gather == Gather.READ)),
-            self.res_read_addr.eq(Mux(emit_wants, emit_addr, gather_addr)),
-            emit_reads.eq(emit_wants & self.res_read_ready),
-            gather_reads.eq((gather == Gather.READ) & ~emit_wants & self.res_read_ready),
+            emit_wants.eq((emit == Emit.READ) & writer.has_room),
+            self.read_res.valid.eq(emit_wants | (gather == Gather.READ)),
+            self.read_res.addr.eq(Mux(emit_wants, emit_addr, gather_addr)),
+            emit_reads.eq(emit_wants & self.read_res.ready),
+            gather_reads.eq((gather == Gather.READ) & ~emit_wants & self.read_res.ready),
         ]
         gather_ends, pass_ends, emit_ends = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -172,20 +149,14 @@ class NormEngine(wiring.Component):
         ]
 
         # Where each read is on its way: index = cycles since the read.
-        def travel(flag, cycles: int, name: str, *, reset: bool = False):
-            stages = [flag]
-            for cycle in range(cycles):
-                stages.append(delay(m, stages[-1], 1, name=f"{name}{cycle}", reset=reset))
-            return stages
-
-        summed, tree = self.summed(config), ceil_log2(columns)
+        summed = self.summed(config)
         result = self.READ + NormLane.LATENCY
-        gathering = travel(gather_reads, summed, "gathering", reset=True)
-        firsts = travel(first, summed, "first")
+        gathering = stages(m, gather_reads, summed, name="gathering", reset=True)
+        firsts = stages(m, first, summed, name="first")
         gathered = delay(m, gather_ends, summed - 1, name="gathered", reset=True)
-        emitting = travel(emit_reads, result, "emitting", reset=True)
-        wides = travel(wide, result, "wide")
-        lasts = travel(emit_ends, result, "last")
+        emitting = stages(m, emit_reads, result, name="emitting", reset=True)
+        wides = stages(m, wide, result, name="wide")
+        lasts = stages(m, emit_ends, result, name="last")
 
         # A command is handed over once the reads of the one before will have met their row's sum for the last time.
         # Decided the cycle before, since so many registers change.
@@ -204,18 +175,17 @@ class NormEngine(wiring.Component):
             of_writing.eq(writing.out16 & (writing.res == coming.src)),
         ]
         writes_source = (emit != Emit.IDLE) & of_current
-        writes_earlier = is_writing & of_writing & (emit != Emit.READ)
+        writes_earlier = writer.writing & of_writing & (emit != Emit.READ)
         known, starts_writing = Signal(), Signal()
         m.d.sync += known.eq(statistics.ready & ~hand_over)
-        begins_gathering, will_have_room = Signal(), Signal()
+        begins_gathering = Signal()
         m.d.comb += [
-            starts_writing.eq((emit == Emit.STATISTICS) & known & ~is_writing),
+            starts_writing.eq((emit == Emit.STATISTICS) & known & ~writer.writing),
             begins_gathering.eq((gather == Gather.CHECK) & ~writes_source & ~writes_earlier),
-            will_have_room.eq(room > 1),
-            self.res_read_next.eq(
+            self.read_res.next.eq(
                 begins_gathering
                 | ((gather == Gather.READ) & ~gather_ends)
-                | (will_have_room & (starts_writing | ((emit == Emit.READ) & ~emit_ends)))
+                | (writer.will_have_room & (starts_writing | ((emit == Emit.READ) & ~emit_ends)))
             ),
         ]
 
@@ -263,90 +233,86 @@ class NormEngine(wiring.Component):
                 with m.If(emit_ends):
                     m.d.sync += emit.eq(Emit.IDLE)
 
-        # --- lanes
-        elements = Signal(data.ArrayLayout(signed(16), config.lanes), reset_less=True)
-        m.d.sync += elements.eq(self.res_read_data)
-        with m.If(starts_writing):
-            m.d.sync += self.norm_addr.eq(current.norm)
-        with m.Elif(emitting[self._PARAMETERS]):  # the 16-bit form's parameters follow those of the 8-bit form
-            m.d.sync += self.norm_addr.eq(self.norm_addr + 1)
+        # --- parameters, lanes and results
+        self._parameters(m, starts_writing, current.norm, emitting)
         out_amount = Signal(6, reset_less=True)
         m.d.sync += out_amount.eq(Mux(wides[self.READ + NormLane.OUT_AMOUNT - 1], writing.shift16, writing.shift8) - 1)
+        lanes = self._lanes(m, current.channels, gathering[self.READ], out_amount, wides[self.READ + NormLane.WIDE])
+        self._sums(m, lanes, gathering, firsts)
+        finished = self._results(m, writer, lanes, writing.signal, emitting[result], wides[result], lasts[result])
+        m.d.comb += [
+            writer.promise.eq(emit_reads),
+            writer.start.eq(starts_writing),
+            writer.act.eq(current.act),
+            writer.res.eq(current.res),
+            self.busy.eq((gather != Gather.IDLE) | (emit != Emit.IDLE) | writer.writing | finished),
+        ]
+        return m
+
+    def _parameters(self, m: Module, start: Value, base: Value, emitting: list) -> None:
+        """Their addresses: those of the 16-bit form follow those of the 8-bit form."""
+        with m.If(start):
+            m.d.sync += self.read_norm.addr.eq(base)
+        with m.Elif(emitting[self._PARAMETERS]):
+            m.d.sync += self.read_norm.addr.eq(self.read_norm.addr + 1)
+
+    def _results(self, m: Module, writer: ResultWriter, lanes: list[NormLane], mask: Value, valid: Value, wide: Value,
+                 last: Value) -> Signal:  # fmt: skip
+        """Results to the writer, and ``mask`` signalled after the last; returns whether it is in this cycle."""
+        finished = Signal()
+        signal = Signal.like(self.signal, reset_less=True)
+        for name in ("write_act", "write_res"):
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(writer, name))
+        m.d.sync += [finished.eq(writer.written), signal.eq(mask)]
+        m.d.comb += [
+            writer.valid.eq(valid),
+            Cat(writer.result).eq(Cat(lane.result for lane in lanes)),
+            writer.wide.eq(wide),
+            writer.last.eq(last),
+            self.signal.eq(Mux(finished, signal, 0)),
+        ]
+        return finished
+
+    def _lanes(self, m: Module, channels: Value, gather: Value, out_amount: Value, wide: Value) -> list[NormLane]:
+        """The lanes, with the statistics of their rows and the parameters of their columns."""
+        config, rows, statistics = self.config, self.config.rows, self._statistics
+        lanes = [NormLane(config) for _ in range(config.lanes)]
+        elements = Signal(data.ArrayLayout(signed(16), config.lanes), reset_less=True)
+        m.d.sync += elements.eq(self.read_res.data)
         scales = [delay(m, statistics.scale[r], 1, name=f"scale{r}_") for r in range(rows)]  # the lanes lie far away
-        for p in range(columns):
-            beta = delay(m, self.norm_data[p].beta, NormLane.BETA - NormLane.GAMMA, name=f"beta{p}_")
+        for p in range(config.drain_columns):
+            parameters = self.read_norm.data[p]
+            beta = delay(m, parameters.beta, NormLane.BETA - NormLane.GAMMA, name=f"beta{p}_")
             for r in range(rows):
-                lane = lanes[p * rows + r]
+                m.submodules[f"lane{p * rows + r}"] = lane = lanes[p * rows + r]
                 m.d.comb += [
                     lane.h.eq(elements[p * rows + r]),
-                    lane.gather.eq(gathering[self.READ]),
-                    lane.channels.eq(current.channels),
+                    lane.gather.eq(gather),
+                    lane.channels.eq(channels),
                     lane.sum.eq(statistics.sum[r]),
                     lane.scale.eq(scales[r]),
                     lane.amount.eq(statistics.amount[r]),
-                    lane.gamma.eq(self.norm_data[p].gamma),
+                    lane.gamma.eq(parameters.gamma),
                     lane.beta.eq(beta),
                     lane.out_amount.eq(out_amount),
-                    lane.wide.eq(wides[self.READ + NormLane.WIDE]),
+                    lane.wide.eq(wide),
                 ]
+        return lanes
 
-        # --- sums over the block
-        for r in range(rows):
-            of_row = lanes[r::rows]
+    def _sums(self, m: Module, lanes: list[NormLane], gathering: list, firsts: list) -> None:
+        """Sums of h and of its square over a block; ``gathering``, ``firsts``: each read, by cycles since."""
+        statistics, tree = self._statistics, ceil_log2(self.config.drain_columns)
+        for r in range(self.config.rows):
+            of_row = lanes[r :: self.config.rows]
             for name, values, sums, at in (
                 ("sum", [lane.h for lane in of_row], statistics.sums, self.READ + tree),
-                ("square", [lane.square for lane in of_row], statistics.squares, summed),
+                ("square", [lane.square for lane in of_row], statistics.squares, self.summed(self.config)),
             ):
                 total = _add_up(m, values, name=f"{name}{r}_")
                 accumulator = Signal.like(sums[r], name=f"{name}{r}", reset_less=True)
                 with m.If(gathering[at]):
                     m.d.sync += accumulator.eq(Mux(firsts[at], 0, accumulator) + total)
                 m.d.comb += sums[r].eq(accumulator)
-
-        # --- results: queue, then the write ports
-        queued = data.StructLayout({"result": self.res_data.shape(), "wide": 1, "last": 1})
-        m.submodules.queue = queue = fifo.SyncFIFO(width=queued.size, depth=QUEUE_DEPTH)
-        m.submodules.head = buffer = StreamBuffer(queued)
-        arriving, head = Signal(queued), Signal(queued)
-        m.d.comb += [
-            buffer.i.payload.eq(queue.r_data),
-            buffer.i.valid.eq(queue.r_rdy),
-            head.eq(buffer.o.payload),
-            Cat(arriving.result).eq(Cat(lane.result for lane in lanes)),
-            arriving.wide.eq(wides[result]),
-            arriving.last.eq(lasts[result]),
-            queue.w_data.eq(arriving),
-            queue.w_en.eq(emitting[result]),
-        ]
-        taken = Signal()
-        m.d.comb += [
-            self.act_valid.eq(buffer.o.valid & ~head.wide),
-            self.res_valid.eq(buffer.o.valid & head.wide),
-            buffer.o.ready.eq(Mux(head.wide, self.res_ready, self.act_ready)),
-            taken.eq(buffer.o.valid & buffer.o.ready),
-            queue.r_en.eq(buffer.i.ready),
-            written.eq(taken & head.last),
-            self.res_data.eq(head.result),
-            [byte.eq(element) for byte, element in zip(self.act_data, head.result, strict=True)],
-        ]
-        freed = Signal()
-        m.d.sync += [freed.eq(queue.r_rdy & queue.r_en), has_room.eq(will_have_room)]
-        with m.If(freed ^ emit_reads):  # the reads are decided late
-            m.d.sync += room.eq(room + Mux(freed, 1, -1))
-        with m.If(starts_writing):
-            m.d.sync += [self.act_addr.eq(current.act), self.res_addr.eq(current.res), is_writing.eq(1)]
-        with m.Elif(taken):
-            m.d.sync += [
-                self.act_addr.eq(self.act_addr + ~head.wide),
-                self.res_addr.eq(self.res_addr + head.wide),
-                is_writing.eq(~head.last),
-            ]
-        finished = Signal()
-        signal = Signal.like(self.signal, reset_less=True)
-        m.d.sync += [finished.eq(written), signal.eq(writing.signal)]
-        m.d.comb += self.signal.eq(Mux(finished, signal, 0))
-        m.d.comb += self.busy.eq((gather != Gather.IDLE) | (emit != Emit.IDLE) | is_writing | finished)
-        return m
 
 
 def _add_up(m: Module, values: list[Value], *, name: str) -> Value:

@@ -2,27 +2,14 @@
 """What is loaded: packets, their targets, and the constants that they bring."""
 
 from amaranth.hdl import signed, unsigned
-from amaranth.lib import data, enum
+from amaranth.lib import data
 
+from ..memories import Target
 from .isa import TOKEN_BITS
 
 __all__ = [
     "Target", "ChannelParameters", "NormParameters", "HeadParameters", "GeluParameters", "PacketHeader", "InputRegion",
 ]  # fmt: skip
-
-
-class Target(enum.Enum, shape=4):
-    """Memory that a load packet writes."""
-
-    W = 0
-    ACT = 1
-    RES = 2
-    CHAN = 3
-    NORM = 4
-    HEAD = 5
-    TABLE = 6
-    PROG = 7
-    REGION = 8  # one word, an InputRegion
 
 
 class ChannelParameters(data.Struct):

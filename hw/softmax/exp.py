@@ -6,7 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.multiplier import Multiplier, WideMultiplier
-from ..array.rowmax import SCORE_BITS
+from ..memories import SCORE_BITS
 from ..pipeline import delay
 
 __all__ = ["EXP_KERNELS", "ExpBase2", "ExpIbert", "ExpLane", "ScoreIndex"]

@@ -7,10 +7,11 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..arith.reciprocal import RowScale
-from ..array.rowmax import SCORE_BITS
 from ..config import CoreConfig
+from ..memories import SCORE_BITS
 from ..memory import READ_LATENCY
 from ..pipeline import delay
+from ..ports import ROW_SCALE, RowMaxima, RowScales, read_port, write_port
 from ..program.commands import Lengths, SoftmaxCommand
 from ..program.isa import SEMAPHORES
 from ..program.loads import HeadParameters
@@ -58,43 +59,32 @@ class SoftmaxEngine(wiring.Component):
         Constant while ``busy``.
     busy : out
         A command was taken that has not signalled.
-    score_addr, score_data : out, in
-        Score memory: ``Cat(beat, slot)``, and element p * rows + r of that beat :data:`READ_LATENCY` cycles later. The
-        slot is the command's number modulo ``config.slots``.
-    row_max_slot, row_max : out, in
-        Row maxima of a slot, answered in the same cycle.
-    head_addr, head_data : out, in
-        HEAD memory, :data:`READ_LATENCY` cycles.
-    prob_valid, prob_addr, prob_data : out
-        Write of a beat of exponentials, addressed like the scores.
-    scale_valid, scale_slot, scale_row, scale_mult, scale_shift : out
-        Write of a row's requantiser constants.
+    read_score : out
+        At ``Cat(beat, slot)``: element p * rows + r of that beat. The slot is the command's number modulo
+        ``config.slots``.
+    maxima : out
+        Row maxima of a slot.
+    read_head : out
+    write_prob : out
+        A beat of exponentials, addressed like the scores.
+    scales : out
+        A row's requantiser constants.
     """
 
     def __init__(self, config: CoreConfig):
         self.config = config
-        rows, lanes = config.rows, config.lanes
-        address = ceil_log2(config.key_words * config.word_beats) + ceil_log2(config.slots)
+        lanes = config.lanes
         super().__init__(
             {
                 "command": In(stream.Signature(SoftmaxCommand)),
                 "signal": Out(SEMAPHORES),
                 "lengths": In(Lengths),
                 "busy": Out(1),
-                "score_addr": Out(address),
-                "score_data": In(data.ArrayLayout(signed(SCORE_BITS), lanes)),
-                "row_max_slot": Out(range(config.slots)),
-                "row_max": In(data.ArrayLayout(signed(SCORE_BITS), rows)),
-                "head_addr": Out(range(max(config.head_words, 2))),
-                "head_data": In(HeadParameters),
-                "prob_valid": Out(1),
-                "prob_addr": Out(address),
-                "prob_data": Out(data.ArrayLayout(unsigned(_E_BITS), lanes)),
-                "scale_valid": Out(1),
-                "scale_slot": Out(range(config.slots)),
-                "scale_row": Out(range(max(rows, 2))),
-                "scale_mult": Out(16),
-                "scale_shift": Out(6),
+                "read_score": Out(read_port("SCORE", config, data.ArrayLayout(signed(SCORE_BITS), lanes))),
+                "maxima": Out(RowMaxima(config)),
+                "read_head": Out(read_port("HEAD", config, HeadParameters)),
+                "write_prob": Out(write_port("PROB", config, data.ArrayLayout(unsigned(_E_BITS), lanes))),
+                "scales": Out(RowScales(config)),
             }
         )
 
@@ -125,8 +115,8 @@ class SoftmaxEngine(wiring.Component):
             first.eq(self.command.valid & self.command.ready),
             issue.eq(running | first),
             last.eq(issue & (beat + 1 == self.lengths.key_words << ceil_log2(config.word_beats))),
-            self.score_addr.eq(Cat(beat, slot)),
-            self.head_addr.eq(self.command.payload.head),
+            self.read_score.addr.eq(Cat(beat, slot)),
+            self.read_head.addr.eq(self.command.payload.head),
             self.busy.eq(in_flight[0]),
         ]
         with m.If(first & ~done):
@@ -141,36 +131,36 @@ class SoftmaxEngine(wiring.Component):
         mask = Cat(Cat(Const(p, column_bits), beat) < self.lengths.tokens for p in range(columns))
 
         # --- distance to the row maximum; constants of the head
-        row_max = Signal.like(self.row_max, reset_less=True)
-        m.d.comb += self.row_max_slot.eq(delay(m, slot, READ_LATENCY - 1, name="max_slot"))
-        m.d.sync += row_max.eq(self.row_max)
+        row_max = Signal.like(self.maxima.maxima, reset_less=True)
+        m.d.comb += self.maxima.slot.eq(delay(m, slot, READ_LATENCY - 1, name="max_slot"))
+        m.d.sync += row_max.eq(self.maxima.maxima)
         head = Signal(HeadParameters, reset_less=True)
         first_read = delay(m, first, READ_LATENCY, name="first", reset=True)
         with m.If(first_read):
-            m.d.sync += head.eq(self.head_data)
+            m.d.sync += head.eq(self.read_head.data)
 
         # --- exponentials
         e_latency = _e_latency(config)
         e_valid = delay(m, issue, e_latency, name="valid", reset=True)
         e_last = delay(m, last, e_latency, name="last", reset=True)
         e_mask = delay(m, mask, e_latency, name="mask")
-        prob = Signal.like(self.prob_data, reset_less=True)
+        prob = Signal.like(self.write_prob.data, reset_less=True)
         for lane in range(config.lanes):
             m.submodules[f"exp{lane}"] = exp = ExpLane(kernel=config.exp)
             d = Signal(SCORE_BITS, name=f"d{lane}", reset_less=True)
-            m.d.sync += d.eq(row_max[lane % rows] - self.score_data[lane])
+            m.d.sync += d.eq(row_max[lane % rows] - self.read_score.data[lane])
             m.d.comb += [exp.d.eq(d), exp.mult.eq(head.score_mult), exp.shift.eq(head.score_shift)]
             m.d.sync += prob[lane].eq(Mux(e_mask[lane // rows], exp.e, 0))
         prob_beat, prob_slot = Signal(beat_shape), Signal(slot_shape)
         prob_last = delay(m, e_last, 1, name="prob_last", reset=True)
-        m.d.sync += self.prob_valid.eq(e_valid)
-        m.d.comb += [self.prob_data.eq(prob), self.prob_addr.eq(Cat(prob_beat, prob_slot))]
-        with m.If(self.prob_valid):
+        m.d.sync += self.write_prob.en.eq(e_valid)
+        m.d.comb += [self.write_prob.data.eq(prob), self.write_prob.addr.eq(Cat(prob_beat, prob_slot))]
+        with m.If(self.write_prob.en):
             m.d.sync += [prob_beat.eq(Mux(prob_last, 0, prob_beat + 1)), prob_slot.eq(prob_slot + prob_last)]
 
         # --- row sums: over the columns of a beat, then over beats
         sum_latency = _sum_latency(config)
-        sum_valid = delay(m, self.prob_valid, sum_latency, name="sum_valid", reset=True)
+        sum_valid = delay(m, self.write_prob.en, sum_latency, name="sum_valid", reset=True)
         sum_first = delay(m, first_read, e_latency + 1 + sum_latency - READ_LATENCY, name="sum_first")
         sum_last = delay(m, prob_last, sum_latency, name="sum_last", reset=True)
         complete = delay(m, sum_last, 1, name="complete", reset=True)
@@ -194,14 +184,13 @@ class SoftmaxEngine(wiring.Component):
         m.d.sync += waiting.eq(Mux(complete, (1 << rows) - 1, waiting >> 1))
 
         # --- row scales, a row a cycle; the next command's totals come no sooner than `rows` cycles later
-        out_shape = data.StructLayout({"mult": 16, "shift": 6})
-        outs = Array(Signal(out_shape, name=f"out{s}", reset_less=True) for s in range(config.slots))
+        outs = Array(Signal(ROW_SCALE, name=f"out{s}", reset_less=True) for s in range(config.slots))
         read_slot = delay(m, slot, READ_LATENCY, name="read_slot")
         complete_slot = delay(m, prob_slot, sum_latency + 1, name="complete_slot")
         m.submodules.row_scale = row_scale = RowScale(total_bits=_total_bits(config))
-        out = Signal(out_shape, reset_less=True)
+        out = Signal(ROW_SCALE, reset_less=True)
         with m.If(first_read):
-            m.d.sync += outs[read_slot].eq(Cat(self.head_data.out_mult, self.head_data.out_shift))
+            m.d.sync += outs[read_slot].eq(Cat(self.read_head.data.out_mult, self.read_head.data.out_shift))
         with m.If(complete):
             m.d.sync += out.eq(outs[complete_slot])
         m.d.comb += [
@@ -209,17 +198,17 @@ class SoftmaxEngine(wiring.Component):
             row_scale.total.eq(totals[0]),
             row_scale.out_mult.eq(out.mult),
             row_scale.out_shift.eq(out.shift),
-            self.scale_valid.eq(row_scale.valid_o),
-            self.scale_mult.eq(row_scale.mult),
-            self.scale_shift.eq(row_scale.shift),
+            self.scales.valid.eq(row_scale.valid_o),
+            self.scales.scale.mult.eq(row_scale.mult),
+            self.scales.scale.shift.eq(row_scale.shift),
         ]
         m.d.comb += [
-            done.eq(self.scale_valid & (self.scale_row == rows - 1)),
-            self.signal.eq(Mux(done, signals[self.scale_slot], 0)),
+            done.eq(self.scales.valid & (self.scales.row == rows - 1)),
+            self.signal.eq(Mux(done, signals[self.scales.slot], 0)),
         ]
-        with m.If(self.scale_valid):
+        with m.If(self.scales.valid):
             m.d.sync += [
-                self.scale_row.eq(Mux(done, 0, self.scale_row + 1)),
-                self.scale_slot.eq(self.scale_slot + done),
+                self.scales.row.eq(Mux(done, 0, self.scales.row + 1)),
+                self.scales.slot.eq(self.scales.slot + done),
             ]
         return m

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.array.activation.ActivationUnit`."""
+"""Testbench of :class:`hw.drain.activation.ActivationUnit`."""
 
 import cocotb
 import numpy as np

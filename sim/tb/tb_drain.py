@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of feeder, array and :class:`hw.array.drain.Drain` together: every output, in every cycle, against golden.
+"""Testbench of feeder, array and :class:`hw.drain.drain.Drain` together: every output, in every cycle, against golden.
 
 The bench sees when the last words of a tile are addressed; from there on the latencies that the drain documents say in
 which cycle each of its outputs must come, and golden says what it is.
@@ -14,8 +14,8 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 
 from hw import structs
-from hw.array.drain import BeatControl
 from hw.array.feeder import FeedTag
+from hw.drain.beats import BeatControl
 from hw.program import isa, loads
 from hw.program.commands import ArrayCommand
 from hw.program.isa import SEMAPHORES, ASource, BSource, Destination, Format
@@ -28,6 +28,7 @@ ADDRESSES = 1 << isa.ADDRESS_BITS
 EXTREME, EXTREME_TOO = ADDRESSES - 4096, ADDRESSES - 2048
 SCORE_CONTRACTION = 512  # a score of fewer products than this fits
 PRIME = 251  # distinct words of a memory
+OPERANDS = [f"array_read_{name}__data" for name in ("act", "prob", "w", "kv")]
 
 
 class Memory:
@@ -242,26 +243,25 @@ class Bench:
             entries = model.tables.reshape(-1).tolist()
         else:
             entries = [structs.pack(loads.GeluParameters, gelu) for gelu in model.gelu]
-        dut.table_en.value = 1
+        dut.write_table__en.value = 1
         for address, entry in enumerate(entries):
-            dut.table_addr.value, dut.table_data.value = address, entry
+            dut.write_table__addr.value, dut.write_table__data.value = address, entry
             await tick(dut)
-        dut.table_en.value = 0
-        dut.table_addr.value, dut.table_data.value = 1, random.getrandbits(64)
+        dut.write_table__en.value = 0
+        dut.write_table__addr.value, dut.write_table__data.value = 1, random.getrandbits(64)
         cocotb.start_soon(self._run())
         cocotb.start_soon(self._semaphores())
 
     async def set_scales(self):
         """Writes every row scale."""
         dut, model = self.dut, self.model
-        dut.scale_valid.value = 1
+        dut.scales__valid.value = 1
         for slot in range(model.slots):
             for row in range(model.rows):
-                dut.scale_slot.value, dut.scale_row.value = slot, row
-                dut.scale_mult.value = int(model.scale_mult[slot, row])
-                dut.scale_shift.value = int(model.scale_shift[slot, row])
+                dut.scales__slot.value, dut.scales__row.value = slot, row
+                dut.scales__scale.value = int(model.scale_mult[slot, row]) | int(model.scale_shift[slot, row]) << 16
                 await tick(dut)
-        dut.scale_valid.value = 0
+        dut.scales__valid.value = 0
 
     def send(self, commands: list[dict]):
         expected = [self.model.run(command) for command in commands]
@@ -288,7 +288,7 @@ class Bench:
 
     async def _run(self):
         dut, model, edge = self.dut, self.model, RisingEdge(self.dut.clk)
-        later = [{"act_data": 0, "prob_data": 0, "w_data": 0, "kv_data": 0, "chan_data": 0, "res_data": 0}]
+        later = [dict.fromkeys((*OPERANDS, "drain_read_chan__data", "drain_read_res__data"), 0)]
         ring: dict[int, int] = {}  # row maxima as they stand
         slot = None
         ports = {name: getattr(dut, name) for name in later[0]}
@@ -296,16 +296,18 @@ class Bench:
         while True:
             await edge
             self.cycle += 1
-            a, b = int(dut.a_addr.value), int(dut.b_addr.value)
-            chan, res, res_valid = int(dut.chan_addr.value), int(dut.res_addr.value), int(dut.res_valid.value)
+            a, b = int(dut.array_read_act__addr.value), int(dut.array_read_w__addr.value)
+            assert (int(dut.array_read_prob__addr.value), int(dut.array_read_kv__addr.value)) == (a, b)
+            chan, res = int(dut.drain_read_chan__addr.value), int(dut.drain_read_res__addr.value)
+            res_valid = int(dut.drain_read_res__valid.value)
             later.append(
                 {
-                    "act_data": model.act.words[model.act.index(a)],
-                    "prob_data": model.prob.words[model.prob.index(a)],
-                    "w_data": model.w.words[model.w.index(b)],
-                    "kv_data": model.kv.words[model.kv.index(b)],
-                    "chan_data": model.chan.words[model.chan.index(chan)],
-                    "res_data": residual,
+                    "array_read_act__data": model.act.words[model.act.index(a)],
+                    "array_read_prob__data": model.prob.words[model.prob.index(a)],
+                    "array_read_w__data": model.w.words[model.w.index(b)],
+                    "array_read_kv__data": model.kv.words[model.kv.index(b)],
+                    "drain_read_chan__data": model.chan.words[model.chan.index(chan)],
+                    "drain_read_res__data": residual,
                 }
             )
             residual = model.res.words[model.res.index(res)] if res_valid else self.cycle
@@ -321,9 +323,9 @@ class Bench:
                 written, value = self.maxima.pop(self.cycle)
                 ring[written] = value
             if slot in ring:
-                assert int(dut.row_max.value) == ring[slot], f"row maxima of slot {slot}"
+                assert int(dut.maxima__maxima.value) == ring[slot], f"row maxima of slot {slot}"
             slot = random.randrange(model.slots)
-            dut.row_max_slot.value = slot
+            dut.maxima__slot.value = slot
 
     def _gate(self):
         """``pending``, and how many are ever in flight. What is written in this cycle has not been seen yet."""
@@ -373,18 +375,19 @@ class Bench:
         """Exactly what is due in this cycle."""
         dut, cycle = self.dut, self.cycle
         score = self.scores.pop(cycle, None)
-        assert int(dut.score_valid.value) == (score is not None), f"score strobe, due is {score}"
+        assert int(dut.drain_write_score__en.value) == (score is not None), f"score strobe, due is {score}"
         if score:
-            assert (int(dut.score_addr.value), int(dut.score_data.value)) == score
+            port = dut.drain_write_score__addr, dut.drain_write_score__data
+            assert tuple(int(part.value) for part in port) == score
         write = self.writes.pop(cycle, None)
-        control = int(dut.write.value)
+        control = int(dut.result__control.value)
         got = {name: control >> at.offset & ((1 << at.width) - 1) for name, at in BeatControl.as_shape()}
         assert got["valid"] == (write is not None), f"write strobe, due is {write}"
         if write:
             command, out, lane, data = write
             assert (got["destination"], got["out"]) == (command["destination"].value, out)
             assert lane is None or got["lane"] == lane
-            port, bits = (dut.write_res, 16) if command["result"] == Format.INT16 else (dut.write_beat, 8)
+            port, bits = (dut.result__wide, 16) if command["result"] == Format.INT16 else (dut.result__narrow, 8)
             value = int(port.value)
             assert value == data, (
                 f"{command['result'].name} at {out}: {unpack([value], bits, self.model.lanes).tolist()}, "
@@ -478,8 +481,8 @@ async def reset_ends_everything(dut):
         dut.rst.value = 0
         for _ in range(parameters()["write_latency"] + 10):
             await tick(dut)
-            strobes = (dut.score_valid, dut.res_valid, dut.done, dut.signal, dut.busy)
-            assert not any(int(strobe.value) for strobe in strobes) and not int(dut.write.value) & 1
+            strobes = (dut.drain_write_score__en, dut.drain_read_res__valid, dut.done, dut.signal, dut.busy)
+            assert not any(int(strobe.value) for strobe in strobes) and not int(dut.result__control.value) & 1
     model = Model()
     bench = Bench(dut, model, stall=0.0)
     await bench.setup()

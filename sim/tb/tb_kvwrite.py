@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.array.kvwrite.KeyValueWriter` before the memory that it writes."""
+"""Testbench of :class:`hw.drain.kvwrite.KeyValueWriter` before the memory that it writes."""
 
 import random
 
@@ -7,7 +7,7 @@ import cocotb
 import numpy as np
 
 from hw import structs
-from hw.array.drain import BeatControl, WriteStrobes
+from hw.drain.beats import BeatControl, WriteStrobes
 from hw.memory import READ_LATENCY
 from hw.program.isa import Destination, Format
 from sim.tb import parameters, rng, start, tick

@@ -58,8 +58,9 @@ class Memories:
         dut, edge = self.dut, RisingEdge(self.dut.clk)
         res_word, arriving, norm_word, waiting = None, None, 0, None
         while True:
-            dut.res_read_ready.value = self._ready(self.read_stall)
-            dut.act_ready.value, dut.res_ready.value = self._ready(self.write_stall), self._ready(self.write_stall)
+            dut.read_res__ready.value = self._ready(self.read_stall)
+            for ready in (dut.write_act__ready, dut.write_res__ready):
+                ready.value = self._ready(self.write_stall)
             await edge
             self.cycle += 1
             if int(dut.command__valid.value) and int(dut.command__ready.value):
@@ -71,22 +72,22 @@ class Memories:
                 self.signalled.append(self.cycle)
             offer = None
             for port in ("act", "res"):
-                if int(getattr(dut, f"{port}_valid").value):
+                if int(getattr(dut, f"write_{port}__en").value):
                     assert offer is None
-                    address, word = (int(getattr(dut, f"{port}_{part}").value) for part in ("addr", "data"))
+                    address, word = (int(getattr(dut, f"write_{port}__{part}").value) for part in ("addr", "data"))
                     offer = (port, address, word)
             assert waiting in (None, offer), f"offered {waiting}, which was not taken, and then {offer}"
-            taken = offer is not None and int(getattr(dut, f"{offer[0]}_ready").value)
+            taken = offer is not None and int(getattr(dut, f"write_{offer[0]}__ready").value)
             waiting = None if taken else offer
 
             # Words come after two cycles from NORM, after three from RES; other cycles show noise.
-            noise = self.random.getrandbits(len(dut.res_read_data))
-            dut.res_read_data.value = noise if arriving is None else arriving
-            dut.norm_data.value = norm_word
+            noise = self.random.getrandbits(len(dut.read_res__data))
+            dut.read_res__data.value = noise if arriving is None else arriving
+            dut.read_norm__data.value = norm_word
             arriving, res_word = res_word, None
-            if int(dut.res_read_valid.value) and int(dut.res_read_ready.value):
-                res_word = self.res[int(dut.res_read_addr.value)]
-            norm_word = self.norm.get(int(dut.norm_addr.value), self.random.getrandbits(len(dut.norm_data)))
+            if int(dut.read_res__valid.value) and int(dut.read_res__ready.value):
+                res_word = self.res[int(dut.read_res__addr.value)]
+            norm_word = self.norm.get(int(dut.read_norm__addr.value), self.random.getrandbits(len(dut.read_norm__data)))
             if taken:
                 assert offer == self.expected[self.writes], f"write {self.writes}"
                 self.writes += 1

@@ -86,7 +86,8 @@ async def writes_what_fits(dut):
             assert take == FREE and free, "took what was not there"
             assert events.pop(0) == "take"
             free = False
-        write = tuple(int(port.value) for port in (dut.target, dut.addr, dut.data)) if int(dut.valid.value) else None
+        offered = tuple(int(port.value) for port in (dut.load__target, dut.load__addr, dut.load__data))
+        write = offered if int(dut.load__valid.value) else None
         assert held is None or write == held, "a write was changed before it was done"
         if write and ready:
             assert events.pop(0) == write
@@ -110,7 +111,7 @@ async def writes_what_fits(dut):
             free, to_give = True, to_give - 1
         others = random.getrandbits(given["semaphores"]) & ~FREE
         ready = int(random.random() >= given["refuse"])
-        dut.positive.value, dut.ready.value, dut.begun.value = others | free * FREE, ready, int(begun)
+        dut.positive.value, dut.load__ready.value, dut.begun.value = others | free * FREE, ready, int(begun)
     assert errors == reference.errors and written == reference.written
     assert all(errors.values()), "a kind of error was not tried"
     assert int(dut.busy.value) == 0
@@ -127,14 +128,14 @@ async def writes_what_fits(dut):
 async def a_word_a_cycle(dut):
     """Where neither side stalls: n words take n cycles, and a packet four more, for its header and its end."""
     await start(dut, limit=1000)
-    dut.ready.value = 1
+    dut.load__ready.value = 1
     source = StreamSource(dut, "i", stall=0.0)
     for packet in range(3):
         source.send([_header(Target.W, 0, 20 * packet, 20), *range(20)])
     times = []
     for cycle in range(100):
         await tick(dut)
-        if int(dut.valid.value):
+        if int(dut.load__valid.value):
             times.append(cycle)
     assert [b - a for a, b in zip(times, times[1:], strict=False)] == ([1] * 19 + [5]) * 2 + [1] * 19
 
@@ -143,7 +144,7 @@ async def a_word_a_cycle(dut):
 async def no_input_without_a_region(dut):
     """Where REGION is all zeros no input packet is taken; a load of REGION changes that, and no reset undoes it."""
     await start(dut, limit=1000)
-    dut.ready.value, dut.positive.value, dut.row_blocks.value = 1, FREE, 1
+    dut.load__ready.value, dut.positive.value, dut.row_blocks.value = 1, FREE, 1
     source = StreamSource(dut, "i", stall=0.0)
     region = {"target": Target.ACT, "address": 0, "words": 2, "tokens": 1, "reserved": 0}
     packet = [_header(Target.ACT, 1, 0, 2), 5, 6]

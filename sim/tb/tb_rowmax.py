@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Testbench of :class:`hw.array.rowmax.RowMaximum`."""
+"""Testbench of :class:`hw.drain.rowmax.RowMaximum`."""
 
 import random
 

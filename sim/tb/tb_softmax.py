@@ -130,18 +130,18 @@ class Bench:
         score = head = 0
         while True:
             await edge
-            dut.score_data.value, dut.head_data.value = score, head
-            address = int(dut.score_addr.value)
+            dut.read_score__data.value, dut.read_head__data.value = score, head
+            address = int(dut.read_score__addr.value)
             slot, beat = address >> self.beat_bits, address & ((1 << self.beat_bits) - 1)
             score = self.score[slot][beat] if beat < len(self.score[slot]) else 0
-            head = self.heads[int(dut.head_addr.value) % len(self.heads)]
+            head = self.heads[int(dut.read_head__addr.value) % len(self.heads)]
 
     async def _row_maxima(self) -> None:
         """Answered in the same cycle."""
         while True:
             await RisingEdge(self.dut.clk)
             await Timer(1, "ns")
-            self.dut.row_max.value = self.row_max[int(self.dut.row_max_slot.value)]
+            self.dut.maxima__maxima.value = self.row_max[int(self.dut.maxima__slot.value)]
 
     async def _observe(self) -> None:
         dut, config = self.dut, self.config
@@ -156,20 +156,20 @@ class Bench:
                 assert int(dut.command__payload.value) == self.commands[self.accepted].word
                 self.commands[self.accepted].taken = cycle
                 self.accepted += 1
-            if dut.prob_valid.value:
+            if dut.write_prob__en.value:
                 command = self.commands[written]
-                assert int(dut.prob_addr.value) == (written % config.slots) << self.beat_bits | len(probs)
-                probs.append(int(dut.prob_data.value))
+                assert int(dut.write_prob__addr.value) == (written % config.slots) << self.beat_bits | len(probs)
+                probs.append(int(dut.write_prob__data.value))
                 self.prob_cycles.append(cycle)
                 if len(probs) * config.drain_columns == command.scores.shape[1]:
                     e = unpack(probs, 8, config.lanes, signed=False).reshape(-1, config.rows).T
                     assert (e == command.e).all(), f"command {written}"
                     written, probs = written + 1, []
-            if dut.scale_valid.value:
+            if dut.scales__valid.value:
                 number, row = divmod(scaled, config.rows)
-                assert int(dut.scale_slot.value) == number % config.slots
-                assert int(dut.scale_row.value) == row
-                scale = int(dut.scale_mult.value), int(dut.scale_shift.value)
+                assert int(dut.scales__slot.value) == number % config.slots
+                assert int(dut.scales__row.value) == row
+                scale = int(dut.scales__scale.value) & 0xFFFF, int(dut.scales__scale.value) >> 16
                 assert scale == self.commands[number].scales[row], f"command {number} row {row}"
                 scaled += 1
             if dut.signal.value:

@@ -32,12 +32,12 @@ class Bench:
         dut, edge, ready, later, before = self.dut, RisingEdge(self.dut.clk), 0, [0, 0], 0
         while True:
             await edge
-            address, taken = int(dut.res_addr.value), int(dut.res_valid.value) and ready
+            address, taken = int(dut.read_res__addr.value), int(dut.read_res__valid.value) and ready
             if taken:
                 self.reads.append(address)
             # What another engine reads arrives at the cycles between.
             later.append(self.words[address % PRIME] if taken else random.getrandbits(self.width))
-            dut.res_data.value = later.pop(0)
+            dut.read_res__data.value = later.pop(0)
             if int(dut.signal.value):
                 assert before and not taken, "signalled, but not just behind a read"
                 self.signals.append((len(self.reads), int(dut.signal.value)))
@@ -50,7 +50,7 @@ class Bench:
             else:
                 assert not int(dut.frame.value)
             ready = int(random.random() >= self.refuse)
-            dut.res_ready.value = ready
+            dut.read_res__ready.value = ready
 
     def expect(self, commands: list[dict]) -> list[int]:
         """The stream's words, ``last`` above the data."""

@@ -6,7 +6,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.multiplier import Multiplier, WideMultiplier
-from ..arith.requantise import Requantiser, saturate_signed, saturate_unsigned
+from ..arith.requantise import VALUE_BITS, Requantiser, saturate_signed, saturate_unsigned
 from ..config import CoreConfig
 from ..memories import MEMORIES
 from ..memory import READ_LATENCY, TensorMemory
@@ -87,7 +87,7 @@ class ActivationUnit(wiring.Component):
     Attributes
     ----------
     value : in
-        signed(17) of each lane, column p and row r at p * rows + r.
+        signed(VALUE_BITS) of each lane, column p and row r at p * rows + r.
     bank : in
         One bit a column.
     table : in
@@ -106,7 +106,7 @@ class ActivationUnit(wiring.Component):
         self._shape = {"depth": geometry.words, "lanes": geometry.lanes, "granularity": geometry.granularity}
         super().__init__(
             {
-                "value": In(data.ArrayLayout(signed(17), config.lanes)),
+                "value": In(data.ArrayLayout(signed(VALUE_BITS), config.lanes)),
                 "bank": In(config.drain_columns),
                 "table": In(6),
                 "result": Out(data.ArrayLayout(unsigned(8), config.lanes)),

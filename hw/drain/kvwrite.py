@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..config import CoreConfig
-from ..program.isa import ADDRESS_BITS
-from .drain import BeatControl, WriteStrobes
+from ..ports import write_port
+from .beats import BeatControl, WriteStrobes
 
 __all__ = ["KeyValueWriter"]
 
@@ -23,15 +23,12 @@ class KeyValueWriter(wiring.Component):
 
     def __init__(self, config: CoreConfig):
         self.config = config
-        size = config.cols * config.depth
         super().__init__(
             {
                 "control": In(BeatControl),
                 "to": In(WriteStrobes),
                 "beat": In(data.ArrayLayout(unsigned(8), config.lanes)),
-                "en": Out(size),
-                "addr": Out(ADDRESS_BITS),
-                "data": Out(8 * size),
+                "write_kv": Out(write_port("KV", config)),
             }
         )
 
@@ -50,7 +47,7 @@ class KeyValueWriter(wiring.Component):
             value_sub.eq(is_value << out[:value_bits]),
             key_lane.eq(1 << lane),
             value_lane.eq(1 << lane),
-            self.addr.eq(Mux(is_key, out[key_bits:], out[value_bits:])),
+            self.write_kv.addr.eq(Mux(is_key, out[key_bits:], out[value_bits:])),
         ]
         enables, bytes_ = [], []
         for c in range(cols):
@@ -61,5 +58,5 @@ class KeyValueWriter(wiring.Component):
                 bytes_.append(
                     Mux(is_key, self.beat[(k % columns) * rows + c % rows], self.beat[(c % columns) * rows + k % rows])
                 )
-        m.d.comb += [self.en.eq(Cat(enables)), self.data.eq(Cat(bytes_))]
+        m.d.comb += [self.write_kv.en.eq(Cat(enables)), self.write_kv.data.eq(Cat(bytes_))]
         return m

@@ -6,12 +6,10 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
+from ..memories import SCORE_BITS
 from ..pipeline import delay
 
-__all__ = ["RowMaximum", "SCORE_BITS"]
-
-SCORE_BITS = 24
-"""Width of a raw score: contractions (head sizes) below 512, where -128 times -128 all along would first overflow."""
+__all__ = ["RowMaximum"]
 
 
 class RowMaximum(wiring.Component):
