@@ -127,6 +127,14 @@ class CoreConfig:
         return -(-self.max_tokens // unit) * unit // self.depth
 
     @property
+    def address_bits(self) -> int:
+        """Bits of any address in a program for this core."""
+        beats = self.act_words * self.word_beats
+        row_blocks = self.kv_words * max(self.cols, self.depth) // self.rows  # parts of KV that a row block fills
+        words = (self.w_words, self.res_words, self.chan_words, self.norm_words, self.head_words)
+        return (max(beats, row_blocks, *words) - 1).bit_length()
+
+    @property
     def array(self) -> str:
         """The array's shape as people write it, such as "4x4x8"."""
         return f"{self.rows}x{self.cols}x{self.depth}"

@@ -11,7 +11,7 @@ from typing import Any
 from hw.config import CoreConfig
 from hw.program import isa
 from hw.program.commands import COMMANDS, Engine
-from hw.program.instructions import INSTRUCTIONS, Instruction, Opcode, opcode_of
+from hw.program.instructions import INSTRUCTIONS, Instruction, Opcode, lacks, opcode_of
 from hw.program.isa import Semaphore, When
 from hw.structs import fields_of, unpack
 
@@ -88,12 +88,20 @@ def _decode(program: tuple[int, ...]) -> dict[int, _Instruction]:
     while True:
         if address >= len(program):
             raise ProgramError("The program has no END")
-        kind = INSTRUCTIONS[opcode_of(program[address])]
+        try:
+            opcode = opcode_of(program[address])
+        except ValueError as error:
+            raise ProgramError(f"Word {address} is no instruction: {error}") from None
+        if opcode not in INSTRUCTIONS:
+            raise ProgramError(f"{opcode.name} at word {address}: no hardware yet")
+        kind = INSTRUCTIONS[opcode]
         values: dict[str, Any] = {}
         for struct, word in zip(kind.words, program[address:], strict=False):
             values |= unpack(struct, word)
+        if what := lacks(kind, values):
+            raise ProgramError(f"{opcode.name} at word {address}: {what}: no hardware yet")
         instructions[address] = _Instruction(kind, address, values)
-        if kind.opcode == Opcode.END:
+        if opcode == Opcode.END:
             return instructions
         address += len(kind.words)
 
@@ -107,27 +115,39 @@ def _at_run_time(instruction: _Instruction, tokens: int, config: CoreConfig) -> 
     return values
 
 
+def _holds(when: When, i: int, j: int, outer: int, inner: int) -> bool:
+    """Whether iteration (i, j) of a loop of outer x inner is one of those."""
+    return {
+        When.ALWAYS: True,
+        When.FIRST: i == j == 0,
+        When.LAST: i == outer - 1 and j == inner - 1,
+        When.INNER_FIRST: j == 0,
+        When.INNER_LAST: j == inner - 1,
+        When.OUTER_FIRST: i == 0,
+        When.OUTER_LAST: i == outer - 1,
+        When.NEVER: False,
+    }[when]
+
+
 def _resolve(
-    instruction: _Instruction, i: int, j: int, first: bool, last: bool, tokens: int, config: CoreConfig
+    instruction: _Instruction, tokens: int, config: CoreConfig, i: int = 0, j: int = 0, outer: int = 1, inner: int = 1
 ) -> Command:
-    values = _at_run_time(instruction, tokens, config)
-    for name in instruction.kind.operands:
+    """The command of an instruction in iteration (i, j) of a loop of outer x inner."""
+    kind, values = instruction.kind, _at_run_time(instruction, tokens, config)
+    if kind.engine is None:
+        raise ValueError(f"{kind.opcode.name} is no engine's")
+    for name in kind.operands:
         operand = values[name]
         address = operand["base"] + i * operand["outer"] + j * operand["inner"]
         values[name] = address % (1 << isa.ADDRESS_BITS)
-    values |= instruction.kind.fixed | {"last": last}
-    sync = values["sync"]
-    signals = sync["signal_when"] == When.ALWAYS or (first if sync["signal_when"] == When.FIRST else last)
-    engine = instruction.kind.engine
-    return Command(
-        engine,
-        instruction.address,
-        i,
-        j,
-        tuple(s for s in Semaphore if sync["wait"] >> s & 1 and (first or not sync["wait_first"])),
-        tuple(s for s in Semaphore if sync["signal"] >> s & 1 and signals),
-        {name: values[name] for name in fields_of(COMMANDS[engine]) if name not in ("wait", "signal")},
-    )
+    values |= kind.fixed | {"last": _holds(When.LAST, i, j, outer, inner)}
+    semaphores: dict[str, tuple[Semaphore, ...]] = {}
+    for role in ("wait", "signal"):
+        events = (values["sync"][f"{role}{number}"] for number in (0, 1))
+        counting = {event["semaphore"] for event in events if _holds(event["when"], i, j, outer, inner)}
+        semaphores[role] = tuple(Semaphore(number) for number in sorted(counting))
+    fields = {name: values[name] for name in fields_of(COMMANDS[kind.engine]) if name not in semaphores}
+    return Command(kind.engine, instruction.address, i, j, semaphores["wait"], semaphores["signal"], fields)
 
 
 def walk(program: Sequence[int], config: CoreConfig, tokens: int) -> Iterator[Step]:
@@ -141,12 +161,12 @@ def walk(program: Sequence[int], config: CoreConfig, tokens: int) -> Iterator[St
             yield Step(here.kind, redirect=True)
             return
         if here.kind.opcode != Opcode.LOOP:
-            yield Step(here.kind, _resolve(here, 0, 0, True, True, tokens, config))
+            yield Step(here.kind, _resolve(here, tokens, config))
             continue
         yield Step(here.kind, redirect=True)
         loop = _at_run_time(here, tokens, config)
-        inner, lag = loop["inner"], loop["lag"]
-        end, trips = address + loop["body"], loop["outer"] * inner
+        outer, inner, lag = loop["outer"], loop["inner"], loop["lag"]
+        end, trips = address + loop["body"], outer * inner
         body = [instructions[a] for a in sorted(instructions) if address <= a < end]
         if not body or body[-1].end != end:
             raise ProgramError(f"The body of the loop at word {here.address} does not end with an instruction")
@@ -157,7 +177,7 @@ def walk(program: Sequence[int], config: CoreConfig, tokens: int) -> Iterator[St
                 u = t - b.values["sync"]["lag"]
                 command = None
                 if 0 <= u < trips:
-                    command = _resolve(b, u // inner, u % inner, u == 0, u == trips - 1, tokens, config)
+                    command = _resolve(b, tokens, config, u // inner, u % inner, outer, inner)
                 redirect = t == trips + lag - 1 and b is body[-1]
                 yield Step(b.kind, command, redirect)
         address = end

@@ -22,8 +22,8 @@ from gen.program.assembler import (
 )
 from hw.config import preset
 from hw.program import instructions, isa, loads
-from hw.program.commands import Engine
-from hw.program.instructions import INSTRUCTIONS, Opcode
+from hw.program.commands import COMMANDS, Engine
+from hw.program.instructions import INSTRUCTIONS, NO_HARDWARE, Opcode
 from hw.program.isa import Format, Semaphore, When
 from hw.structs import fields_of, unpack
 from sim.sequence import ProgramError, commands, walk
@@ -116,17 +116,75 @@ def test_lengths_are_taken_at_run_time(tokens, blocks):
         assert command.pending == min(blocks - 1, 6)
 
 
-def test_waits_and_signals_at_the_first_and_last_iteration():
+def test_waits_and_signals_of_a_loop():
     body = (
-        array(wait=(Semaphore.INPUT_FULL,), wait_first=True, signal=(Semaphore.SUM_FULL,), signal_when=When.LAST),
-        norm(lag=2, wait=(Semaphore.SUM_FULL,), signal=(Semaphore.NORM_FULL,), signal_when=When.FIRST),
+        array(
+            wait=((Semaphore.INPUT_FULL, When.FIRST), (Semaphore.NORM_FULL, When.OUTER_FIRST)),
+            signal=((Semaphore.SUM_FULL, When.INNER_LAST), (Semaphore.INPUT_FREE, When.LAST)),
+        ),
+        norm(
+            lag=2,
+            wait=((Semaphore.OUTPUT_FREE, When.INNER_FIRST), Semaphore.SUM_FULL),
+            signal=((Semaphore.NORM_FULL, When.OUTER_LAST), (Semaphore.OUTPUT_FULL, When.NEVER)),
+        ),
     )
-    found = list(commands(assemble([Loop(inner=4, lag=2, body=body)]).words, EDGE, 1))
+    found = list(commands(assemble([Loop(outer=2, inner=2, lag=2, body=body)]).words, EDGE, 1))
     arrays, norms = ([c for c in found if c.engine == e] for e in (Engine.ARRAY, Engine.NORM))
-    assert [c.wait for c in arrays] == [(Semaphore.INPUT_FULL,), (), (), ()]
-    assert [c.signal for c in arrays] == [(), (), (), (Semaphore.SUM_FULL,)]
-    assert [c.wait for c in norms] == [(Semaphore.SUM_FULL,)] * 4
-    assert [c.signal for c in norms] == [(Semaphore.NORM_FULL,), (), (), ()]
+    s = Semaphore
+    assert [c.wait for c in arrays] == [(s.INPUT_FULL, s.NORM_FULL), (s.NORM_FULL,), (), ()]
+    assert [c.signal for c in arrays] == [(), (s.SUM_FULL,), (), (s.INPUT_FREE, s.SUM_FULL)]
+    assert [c.wait for c in norms] == [(s.SUM_FULL, s.OUTPUT_FREE), (s.SUM_FULL,)] * 2
+    assert [c.signal for c in norms] == [(), (), (s.NORM_FULL,), (s.NORM_FULL,)]
+
+
+def test_outside_a_loop_every_end_holds():
+    for when in When:
+        (found,) = commands(assemble([norm(wait=(Semaphore.SUM_FULL,), wait_when=when)]).words, EDGE, 9)
+        assert found.wait == (() if when == When.NEVER else (Semaphore.SUM_FULL,))
+
+
+UNBUILT = {
+    "causal": (array(causal=True), "ARRAY: causal"),
+    "a_source": (array(a_source=isa.ASource.PANEL), "ARRAY: a_source PANEL"),
+    "result": (array(result=Format.PRODUCT), "ARRAY: result PRODUCT"),
+    "destination": (array(destination=isa.Destination.EXTERNAL), "ARRAY: destination EXTERNAL"),
+    "position": (array(b=Operand(3, position=True)), "ARRAY: b.position"),
+    "acts": (norm(acts=When.OUTER_FIRST), "NORM: sync.acts"),
+    "rms": (norm(rms=True), "NORM: rms"),
+    "masked": (Softmax(head=Operand(), masked=True), "SOFTMAX: masked"),
+    "PANEL_FREE": (array(signal=(Semaphore.PANEL_FREE,)), "ARRAY: signal PANEL_FREE"),
+    "NORM_FULL": (Store(beats=1, src=Operand(), wait=(Semaphore.NORM_FULL,)), "STORE: wait NORM_FULL"),
+    "group": (Loop(body=(array(),), group=2), "LOOP: group"),
+}
+
+
+@pytest.mark.parametrize("field", UNBUILT)
+def test_what_has_no_hardware_is_refused_by_name(field):
+    """By the assembler; and of words that have it all the same, by what runs them."""
+    instruction, message = UNBUILT[field]
+    with pytest.raises(ValueError, match=f"{message}: no hardware yet"):
+        assemble([instruction])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gen.program.assembler.lacks", lambda kind, values: None)
+        words = assemble([instruction]).words
+    where = message.replace(":", " at word 0:", 1)
+    with pytest.raises(ProgramError, match=f"{where}: no hardware yet"):
+        list(commands(words, EDGE, 1))
+
+
+def test_opcodes_without_hardware_are_refused_by_name():
+    with pytest.raises(ProgramError, match="FETCH at word 0: no hardware yet"):
+        list(commands([Opcode.FETCH.value, 0], EDGE, 1))
+    with pytest.raises(ProgramError, match="Word 0 is no instruction: 15"):
+        list(commands([15], EDGE, 1))
+
+
+def test_every_field_that_a_command_lacks_is_declared_without_hardware():
+    for kind in INSTRUCTIONS.values():
+        if kind.engine is not None:
+            carried = {*fields_of(COMMANDS[kind.engine]), *(rule.flag for rule in kind.run_time)}
+            for name in {*kind.literals} - carried:
+                assert name in NO_HARDWARE[kind.struct_of(name)]
 
 
 def test_steps_show_what_the_fetch_sees():
@@ -153,14 +211,18 @@ def test_steps_show_what_the_fetch_sees():
         ([Loop(body=())], "must have a body"),
         ([Loop(body=(array(),), inner=0)], "Loop count inner must be positive, not 0"),
         (
-            [array(wait=(Semaphore.SUM_FULL,)), norm(wait=(Semaphore.SUM_FULL,))],
-            "Semaphore SUM_FULL must have a single engine to wait, not ARRAY and NORM",
+            [array(wait=(Semaphore.INPUT_FULL,)), norm(wait=(Semaphore.INPUT_FULL,))],
+            "Semaphore INPUT_FULL must have a single engine to wait, not ARRAY and NORM",
         ),
         (
-            [array(signal=(Semaphore.SUM_FULL,)), norm(signal=(Semaphore.SUM_FULL,))],
-            "Semaphore SUM_FULL must have a single engine to signal, not ARRAY and NORM",
+            [array(signal=(Semaphore.OUTPUT_FULL,)), norm(signal=(Semaphore.OUTPUT_FULL,))],
+            "Semaphore OUTPUT_FULL must have a single engine to signal, not ARRAY and NORM",
         ),
-        ([array(wait=(Semaphore.INPUT_FREE,))], "INPUT_FREE must have a single engine to wait, not the loader and"),
+        ([array(wait=(Semaphore.INPUT_FREE,))], "ARRAY: wait INPUT_FREE: no hardware yet"),
+        (
+            [array(wait=(Semaphore.NORM_FULL, Semaphore.INPUT_FULL, Semaphore.OUTPUT_FREE))],
+            "ARRAY can wait at most 2 semaphores, not 3",
+        ),
     ],
 )
 def test_broken_rules_are_refused(program, message):
@@ -205,9 +267,9 @@ def test_listing_reads_like_the_program():
     text = listing(assembled.words, assembled.tags)
     assert text.splitlines() == [
         "   0  LOOP     2 x rows lag=1",
-        "   1    ARRAY    pending=6 a_source=ACT b_source=W result=SCORE destination=ACT n=tokens k=4 b_n=1"
-        " b_k=1 a=8+j*2 lag=1 wait=SCORE_FREE  ; scores",
-        "   8  NORM     out8=1 shift8=1 shift16=1 beats=1 channels=1 eps=1 signal_last=NORM_FULL",
+        "   1    ARRAY    pending=6 result=SCORE n=keys k=4 b_n=1 b_k=1 a_source=ACT b_source=W destination=ACT"
+        " a=8+j*2 lag=1 wait=SCORE_FREE  ; scores",
+        "   8  NORM     out8=1 shift8=1 shift16=1 beats=1 channels=1 eps=1 signal=NORM_FULL@last",
         "  14  END",
     ]
 
@@ -217,17 +279,23 @@ def listed(instruction) -> str:
     return listing(assemble([instruction]).words).splitlines()[0]
 
 
-SYNC = {"wait": (Semaphore.SUM_FULL,), "signal": (Semaphore.PROB_FREE,)}
+PLAIN = [
+    array(wait=(Semaphore.NORM_FULL,), signal=(Semaphore.PROB_FREE,)),
+    Softmax(head=Operand(), wait=(Semaphore.SCORE_FULL,), signal=(Semaphore.PROB_FULL,)),
+    norm(wait=(Semaphore.SUM_FULL,), signal=(Semaphore.NORM_FULL,)),
+    Store(beats=1, src=Operand(), wait=(Semaphore.OUTPUT_FULL,), signal=(Semaphore.OUTPUT_FREE,)),
+]
 
 
-@pytest.mark.parametrize("plain", [array(**SYNC), Softmax(head=Operand(), **SYNC), norm(**SYNC),
-                                   Store(beats=1, src=Operand(), **SYNC)], ids=lambda i: type(i).__name__)  # fmt: skip
-def test_every_field_shows_in_the_listing(plain):
-    """Changed alone, each changes the line, and its own entry in it."""
+@pytest.mark.parametrize("plain", PLAIN, ids=lambda i: type(i).__name__)
+def test_every_field_shows_in_the_listing(plain, monkeypatch):
+    """Changed alone, each changes the line, and its own entry in it: those without hardware too."""
+    monkeypatch.setattr("gen.program.assembler.lacks", lambda kind, values: None)
+    waited, signalled = plain.wait[0].name, plain.signal[0].name
     others = {
-        "wait": ((Semaphore.NORM_FULL,), "wait=NORM_FULL"), "signal": ((Semaphore.OUTPUT_FULL,), "signal=OUTPUT_FULL"),
-        "wait_first": (True, "wait_first=SUM_FULL"), "signal_when": (When.FIRST, "signal_first=PROB_FREE"),
-        "n": (None, "n=tokens"), "k": (None, "k=tokens"),
+        "wait": ((Semaphore.MASK_FULL,), "wait=MASK_FULL"), "signal": ((Semaphore.PANEL_FREE,), "signal=PANEL_FREE"),
+        "wait_when": (When.FIRST, f"wait={waited}@first"), "signal_when": (When.LAST, f"signal={signalled}@last"),
+        "acts": (When.INNER_FIRST, "acts=inner_first"), "n": (None, "n=keys"), "k": (None, "k=keys"),
     }  # fmt: skip
     for member in dataclasses.fields(plain):
         name, value = member.name, getattr(plain, member.name)
@@ -236,7 +304,7 @@ def test_every_field_shows_in_the_listing(plain):
         if name in others:
             other, text = others[name]
         elif isinstance(value, Operand):
-            other, text = Operand(5, 6, 7), f"{name}=5+i*6+j*7"
+            other, text = Operand(5, 6, 7, position=True, group=True), f"{name}=5+i/group*6+(j+position)*7"
         elif isinstance(value, enum.Enum):
             other = next(choice for choice in type(value) if choice != value)
             text = f"{name}={other.name}"

@@ -14,4 +14,5 @@ from sim.runner import run_cocotb
 )
 def test_sequencer(words, programs, stalls):
     config = CoreConfig(rows=4, cols=4, depth=8, prog_words=words)
-    run_cocotb(Sequencer(config), "sim.tb.tb_sequencer", words=words, programs=programs, stalls=stalls)
+    parameters = {"words": words, "programs": programs, "stalls": stalls, "address_bits": config.address_bits}
+    run_cocotb(Sequencer(config), "sim.tb.tb_sequencer", **parameters)

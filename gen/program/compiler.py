@@ -124,7 +124,7 @@ class _Compiler(AttentionSchedule):
             res=self.rows(self.position),
             add=True,
             wait=self.take_entry() + self.take_exit_of_rows(),
-            wait_first=True,
+            wait_when=When.FIRST,
             signal=(Semaphore.SUM_FULL,),
         )
         self.makers = (added,)
@@ -143,7 +143,7 @@ class _Compiler(AttentionSchedule):
         )
         if waits := self.take_entry():
             # The previous result must have left: until then the last layer may be at work on h.
-            made = replace(made, wait=waits + (self.take_exit() if wide else ()), wait_first=True)
+            made = replace(made, wait=waits + (self.take_exit() if wide else ()), wait_when=When.FIRST)
         else:
             made = replace(made, wait=(Semaphore.SUM_FULL,))
         made = replace(made, signal=(Semaphore.OUTPUT_FULL if following is None else Semaphore.NORM_FULL,))
@@ -168,14 +168,14 @@ class _Compiler(AttentionSchedule):
             block,
             makers=self.makers,
             wait=entry or (Semaphore.NORM_FULL,),
-            wait_first=bool(entry),
+            wait_when=When.FIRST if entry else When.ALWAYS,
             input_free=None if later else frees,
         )
         self.freed = self.freed or not later
         self.makers = ()
         if following is None:
             product = self.to_stream(self.update, "output")
-            product = replace(product, wait=self.take_exit(), wait_first=True, signal=(Semaphore.OUTPUT_FULL,))
+            product = replace(product, wait=self.take_exit(), wait_when=When.FIRST, signal=(Semaphore.OUTPUT_FULL,))
             self.rows_out("output", product)
 
     def feed_forward(self, name: str, block: FeedForward) -> None:
@@ -206,7 +206,7 @@ class _Compiler(AttentionSchedule):
             res=self.rows(self.stream),
             add=True,
             wait=self.take_exit_of_rows(),
-            wait_first=self.update.wait_first,
+            wait_when=self.update.wait_when,
             signal=(Semaphore.OUTPUT_FULL if following is None else Semaphore.SUM_FULL,),
         )
         self.stream = self.h

@@ -5,11 +5,13 @@
 """
 
 import inspect
+from enum import Enum
 
 from amaranth.lib import data
 
 from hw.program import commands, instructions, isa, loads
-from hw.program.instructions import INSTRUCTIONS, Instruction
+from hw.program.commands import SEMAPHORES_OF
+from hw.program.instructions import INSTRUCTIONS, NO_HARDWARE, Instruction
 from hw.structs import fields_of
 
 _PARAMETERS = (loads.ChannelParameters, loads.NormParameters, loads.HeadParameters, loads.GeluParameters)
@@ -26,6 +28,9 @@ _ENUMS = (
 )
 
 
+_LACKS = "no hardware yet"
+
+
 def _fields(struct: type[data.Struct], offset: int = 0, prefix: str = "") -> list[tuple[str, int, int, str]]:
     """Name, lowest bit, width and kind of every leaf field, nested Structs flattened."""
     rows = []
@@ -34,8 +39,9 @@ def _fields(struct: type[data.Struct], offset: int = 0, prefix: str = "") -> lis
         if place.struct:
             rows += _fields(place.shape, start, f"{prefix}{name}.")
         else:
-            kind = place.shape.__name__ if place.enum else "signed" if place.signed else ""
-            rows.append((prefix + name, start, place.width, kind))
+            kind = [place.shape.__name__] if place.enum else ["signed"] if place.signed else []
+            kind += [_LACKS] if name in NO_HARDWARE.get(struct, ()) else []
+            rows.append((prefix + name, start, place.width, ", ".join(kind)))
     return rows
 
 
@@ -50,7 +56,18 @@ def _table(struct: type[data.Struct]) -> str:
 def _room(kind: Instruction) -> str:
     """What is left in each word."""
     left = [isa.WORD_BITS - struct.as_shape().size for struct in kind.words]
-    return f"Bits that are left, word by word: {', '.join(map(str, left))}."
+    return f"Bits left, word by word: {', '.join(map(str, left))}."
+
+
+def _member(member: Enum) -> str:
+    """Its name, and whether it has hardware."""
+    if isinstance(member, isa.Semaphore):
+        roles = zip(("waited for", "signalled"), (0, 1), strict=True)
+        users = [(verb, [e.name for e, of in SEMAPHORES_OF.items() if member in of[role]]) for verb, role in roles]
+        told = "; ".join(f"{verb} by {', '.join(engines)}" for verb, engines in users if engines)
+        return f"{member.name} ({told or _LACKS})"
+    lacks = member.name in NO_HARDWARE.get(type(member), ())
+    return f"{member.name} ({_LACKS})" if lacks else member.name
 
 
 def _doc(thing: object) -> str:
@@ -91,12 +108,17 @@ def markdown() -> str:
                 parts += [f"`{struct.__name__}`: {_doc(struct)}", _table(struct)]
         if rules := _rules(kind):
             parts.append("\n".join(rules))
+    codes = 1 << instructions.OPCODE_BITS
+    parts.append(
+        f"Left: {codes - len(instructions.Opcode)} of {codes} opcodes, "
+        f"{isa.SEMAPHORES - len(isa.Semaphore)} of {isa.SEMAPHORES} semaphores."
+    )
     parts += ["### Operand words", _doc(isa.Operand), _table(isa.Operand), "## Enumerations"]
     for enumeration in _ENUMS:
         parts += [
             f"### {enumeration.__name__}",
             _doc(enumeration),
-            "\n".join(f"- {member.value}: {member.name}" for member in enumeration),
+            "\n".join(f"- {member.value}: {_member(member)}" for member in enumeration),
         ]
     parts += ["## Lengths", _doc(commands.Lengths), _table(commands.Lengths), "## Parameters and load packets"]
     for struct in (*_PARAMETERS, *_LOADING):

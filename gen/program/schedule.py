@@ -38,7 +38,7 @@ class Update:
     placed: Placed
     a: Operand
     a_unsigned: bool = False
-    wait_first: bool = False
+    wait_when: When = When.ALWAYS
 
 
 class Schedule:

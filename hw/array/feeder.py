@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 
 from ..config import CoreConfig
 from ..program.commands import ArrayCommand
-from ..program.isa import ADDRESS_BITS, BEAT_BITS, TILE_BITS, ASource
+from ..program.isa import ADDRESS_BITS, BEAT_BITS, TILE_BITS, ASource, BSource
 
 __all__ = ["Feeder", "FeedTag"]
 
@@ -84,7 +84,7 @@ class Feeder(wiring.Component):
                     first_tile,
                     last_tile,
                     current.a_source == ASource.PROB,
-                    current.b_source.as_value(),
+                    current.b_source == BSource.KV,
                     current.a_unsigned,
                 )
             ),

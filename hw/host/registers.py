@@ -24,7 +24,7 @@ VERSION = (0, 1, 0)
 """Version of rtlformer that the VERSION register tells."""
 
 MAP_REVISION = 3
-"""Goes up with every change of this map that old software would not survive."""
+"""Goes up with every change, of this map or of the command set, that old software would not survive."""
 
 STREAM_BASE = 0x200
 """Byte offset of :data:`STREAM_REGISTERS`."""

@@ -18,9 +18,11 @@ from .isa import (
     BSource,
     Destination,
     Format,
+    Semaphore,
 )
 
-__all__ = ["COMMANDS", "ArrayCommand", "Engine", "Lengths", "NormCommand", "SoftmaxCommand", "StoreCommand"]
+__all__ = ["COMMANDS", "ArrayCommand", "Engine", "Lengths", "NormCommand", "SEMAPHORES_OF", "SoftmaxCommand",
+           "StoreCommand"]  # fmt: skip
 
 
 class Engine(enum.Enum):
@@ -110,3 +112,17 @@ COMMANDS: dict[Engine, type[data.Struct]] = {
     Engine.STORE: StoreCommand,
 }
 """Layout of each engine's commands."""
+
+SEMAPHORES_OF: dict[Engine, tuple[tuple[Semaphore, ...], tuple[Semaphore, ...]]] = {
+    Engine.ARRAY: (
+        (Semaphore.INPUT_FULL, Semaphore.SCORE_FREE, Semaphore.PROB_FULL, Semaphore.NORM_FULL, Semaphore.OUTPUT_FREE),
+        (Semaphore.INPUT_FREE, Semaphore.SCORE_FULL, Semaphore.PROB_FREE, Semaphore.SUM_FULL, Semaphore.OUTPUT_FULL),
+    ),
+    Engine.SOFTMAX: ((Semaphore.SCORE_FULL, Semaphore.PROB_FREE), (Semaphore.SCORE_FREE, Semaphore.PROB_FULL)),
+    Engine.NORM: (
+        (Semaphore.INPUT_FULL, Semaphore.SUM_FULL, Semaphore.OUTPUT_FREE),
+        (Semaphore.INPUT_FREE, Semaphore.NORM_FULL, Semaphore.OUTPUT_FULL),
+    ),
+    Engine.STORE: ((Semaphore.OUTPUT_FULL,), (Semaphore.OUTPUT_FREE,)),
+}
+"""Semaphores that each engine can wait for, and those that it can signal: no others cost it hardware."""

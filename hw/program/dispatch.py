@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: SHL-2.1
 """Dispatch: an instruction's words become a command, in the queue of its engine."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from collections.abc import Mapping
+
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..stream import StreamBuffer
-from .commands import COMMANDS, Lengths
-from .instructions import INSTRUCTIONS, Instruction, Opcode
+from ..structs import fields_of
+from .commands import COMMANDS, SEMAPHORES_OF, Engine, Lengths
+from .instructions import INSTRUCTIONS, Instruction, Opcode, SoftmaxHeader, live_bits
 from .isa import ADDRESS_BITS, PENDING_MAX, SEMAPHORES, When
 from .resolve import ProgramWord
 
@@ -23,6 +26,11 @@ _FIFO_LATENCY = 2
 class CommandQueue(wiring.Component):
     """Commands of one engine, with credits: what has been let in by the decoder always finds room.
 
+    Parameters
+    ----------
+    shape : Struct of a command
+    live : for each field the bits that can be set; the others are not stored, and are 0 at the output
+
     Ports
     -----
     take : an instruction that will become a command has passed the decoder; at most in every other cycle
@@ -36,8 +44,8 @@ class CommandQueue(wiring.Component):
     CREDIT_LATENCY = 3
     """Cycles from a command's leaving its queue until the decoder sees the room."""
 
-    def __init__(self, shape: type[data.Struct]):
-        self.shape = shape
+    def __init__(self, shape: type[data.Struct], live: Mapping[str, int]):
+        self.shape, self._live = shape, live
         super().__init__(
             {
                 "take": In(1),
@@ -50,12 +58,15 @@ class CommandQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=self.shape.as_shape().size, depth=QUEUE_DEPTH)
-        m.submodules.head = head = StreamBuffer(self.shape)
+        live = self._live_bits(self.command)
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=len(live), depth=QUEUE_DEPTH)
+        m.submodules.head = head = StreamBuffer(len(live))
         credit, returned = Signal(range(QUEUE_DEPTH + 1), init=QUEUE_DEPTH), Signal()
-        wiring.connect(m, head.o, wiring.flipped(self.o))
         m.d.comb += [
-            queue.w_data.eq(self.command),
+            self._live_bits(self.o.payload).eq(head.o.payload),
+            self.o.valid.eq(head.o.valid),
+            head.o.ready.eq(self.o.ready),
+            queue.w_data.eq(live),
             queue.w_en.eq(self.push),
             head.i.valid.eq(queue.r_rdy),
             head.i.payload.eq(queue.r_data),
@@ -67,6 +78,13 @@ class CommandQueue(wiring.Component):
             credit.eq(credit - self.take + returned),
         ]
         return m
+
+    def _live_bits(self, command) -> Value:
+        bits = []
+        for name, place in fields_of(self.shape).items():
+            value = Value.cast(command[name])
+            bits += [value[bit] for bit in range(place.width) if self._live.get(name, -1) >> bit & 1]
+        return Cat(bits)
 
 
 class Dispatcher(wiring.Component):
@@ -81,12 +99,13 @@ class Dispatcher(wiring.Component):
     array, softmax, norm, store : command streams
     """
 
-    def __init__(self):
-        self.queues = {engine: CommandQueue(shape) for engine, shape in COMMANDS.items()}
+    def __init__(self, *, address_bits: int = ADDRESS_BITS):
+        self._address_bits = address_bits
+        self.queues = {engine: CommandQueue(shape, self._live(engine)) for engine, shape in COMMANDS.items()}
         super().__init__(
             {
                 "word": In(ProgramWord),
-                "address": In(ADDRESS_BITS),
+                "address": In(address_bits),
                 "lengths": In(Lengths),
                 "asks": In(Opcode),
                 "room": Out(1),
@@ -99,9 +118,9 @@ class Dispatcher(wiring.Component):
         m = Module()
         word = self.word
         held, operands = self._collect(m)
-        waits, signals = self._synchronise(m)
+        waits, signals = self._synchronise(m, held[0])
         last, opcode = Signal(), Signal(Opcode)
-        m.d.sync += [last.eq(word.last), opcode.eq(word.opcode)]
+        m.d.sync += [last.eq(word.ends.outer_last & word.ends.inner_last), opcode.eq(word.opcode)]
         row_lag = Mux(self.lengths.row_blocks > PENDING_MAX, PENDING_MAX, self.lengths.row_blocks - 1)
         lengths = {name: self.lengths[name] for name in ("row_blocks", "key_tiles", "key_words")}
         lengths |= {"pending_rows": row_lag}
@@ -141,31 +160,48 @@ class Dispatcher(wiring.Component):
                     held[index] = Signal.like(self.word.word, name=f"word{index}")
                     m.d.sync += held[index].eq(self.word.word)
                 if any(index in kind.operands.values() for kind in kinds):
-                    operands[index] = Signal(ADDRESS_BITS, name=f"operand{index}")
+                    operands[index] = Signal(self._address_bits, name=f"operand{index}")
                     m.d.sync += operands[index].eq(self.address)
         return held, operands
 
-    def _synchronise(self, m):
-        """Semaphores that the instruction takes and signals in its iteration."""
-        waits, signals = Signal(SEMAPHORES), Signal(SEMAPHORES)
-        word = self.word
-        header = Signal(INSTRUCTIONS[Opcode.SOFTMAX].words[0])  # all headers begin alike
-        m.d.comb += header.eq(word.word)
-        sync = header.sync
-        with m.If(word.valid & (word.index == 0)):
-            m.d.sync += [
-                waits.eq(Mux(sync.wait_first & ~word.first, 0, sync.wait)),
-                signals.eq(
-                    Mux(
-                        (sync.signal_when == When.ALWAYS)
-                        | ((sync.signal_when == When.FIRST) & word.first)
-                        | ((sync.signal_when == When.LAST) & word.last),
-                        sync.signal,
-                        0,
-                    )
-                ),
-            ]
-        return waits, signals
+    def _live(self, engine: Engine) -> dict[str, int]:
+        """Bits of a command's fields that can be set: semaphores of its engine, addresses of this core."""
+        kinds = [kind for kind in INSTRUCTIONS.values() if kind.engine == engine]
+        roles = zip(("wait", "signal"), SEMAPHORES_OF[engine], strict=True)
+        live = {role: sum(1 << semaphore for semaphore in semaphores) for role, semaphores in roles}
+        live |= {name: (1 << self._address_bits) - 1 for kind in kinds for name in kind.operands}
+        places = fields_of(COMMANDS[engine])
+        return live | {name: live_bits(place.shape) for name, place in places.items() if place.enum}
+
+    def _synchronise(self, m, header_word):
+        """Semaphores that the instruction takes and signals in its iteration, behind the register of its header."""
+        word, ends = self.word, self.word.ends
+        sync, held = Signal(SoftmaxHeader, name="sync_here"), Signal(SoftmaxHeader, name="sync_held")
+        m.d.comb += [sync.eq(word.word), held.eq(header_word)]
+        holds = Signal(1 << Shape.cast(When).width)  # bit `when` of this iteration
+        m.d.comb += holds.eq(
+            Cat(
+                1,
+                ends.outer_first & ends.inner_first,
+                ends.outer_last & ends.inner_last,
+                ends.inner_first,
+                ends.inner_last,
+                ends.outer_first,
+                ends.outer_last,
+            )
+        )
+        masks = []
+        for role in ("wait", "signal"):
+            chosen = []
+            for name in (f"{role}0", f"{role}1"):
+                counts = Signal(name=f"{name}_counts")
+                with m.If(word.valid & (word.index == 0)):
+                    m.d.sync += counts.eq(holds.bit_select(sync.sync[name].when.as_value(), 1))
+                chosen.append(Mux(counts, 1 << held.sync[name].semaphore, 0))
+            mask = Signal(SEMAPHORES, name=f"{role}s")
+            m.d.comb += mask.eq(chosen[0] | chosen[1])
+            masks.append(mask)
+        return masks
 
     def _values(self, m, kind: Instruction, held, operands, lengths) -> dict[str, Value]:
         """What an instruction's fields come to, by name."""

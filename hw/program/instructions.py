@@ -4,18 +4,20 @@
 Sequencer, assembler, listing, interpreter and ``docs/program.md`` are derived from :data:`INSTRUCTIONS`. Every word of
 an instruction is a Struct. A field of kind Operand is an address, at the bottom of its word; all others are literals.
 Names of fields are unique within an instruction, and a command's field is filled by the instruction's of that name.
-``wait``, ``signal`` and ``last`` come from the synchronisation and the loop.
+``wait``, ``signal`` and ``last`` come from the synchronisation and the loop. No command has a field without hardware.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from typing import Any
 
 from amaranth.hdl import unsigned
 from amaranth.lib import data, enum
 
 from ..structs import fields_of
-from .commands import COMMANDS, Engine
+from .commands import COMMANDS, SEMAPHORES_OF, Engine
 from .isa import (
     BEAT_BITS,
     CHANNEL_BITS,
@@ -32,15 +34,18 @@ from .isa import (
     Destination,
     Format,
     Operand,
+    Semaphore,
     Sync,
+    When,
 )
 
 __all__ = [
-    "INSTRUCTIONS", "ArrayCounts", "ArrayHeader", "End", "Instruction", "Loop", "NormCounts", "NormHeader", "Opcode",
-    "OPCODE_BITS", "RunTime", "SoftmaxHeader", "StoreCounts", "StoreHeader", "opcode_of",
+    "INSTRUCTIONS", "NO_HARDWARE", "OPCODE_BITS", "ArrayA", "ArrayB", "ArrayChan", "ArrayCounts", "ArrayHeader",
+    "ArrayOut", "ArrayRes", "End", "Instruction", "Loop", "NormCounts", "NormHeader", "Opcode", "RunTime",
+    "SoftmaxHeader", "StoreCounts", "StoreHeader", "lacks", "live_bits", "opcode_of",
 ]  # fmt: skip
 
-OPCODE_BITS = 3
+OPCODE_BITS = 4
 
 
 class Opcode(enum.Enum, shape=OPCODE_BITS):
@@ -52,6 +57,10 @@ class Opcode(enum.Enum, shape=OPCODE_BITS):
     SOFTMAX = 3  # one row block of scores to unnormalised exponentials and row scales
     NORM = 4  # LayerNorm of one row block
     STORE = 5  # one row block of RES to the output stream
+    FETCH = 6  # a panel, or activations, from external memory
+    SPILL = 7  # results or activations to external memory
+    GATHER = 8  # rows of a table in external memory, by token, to RES
+    SELECT = 9  # kept units of a row block from its predictions
 
 
 def opcode_of(word: int) -> Opcode:
@@ -81,48 +90,88 @@ class Loop(data.Struct):
     inner_rows: unsigned(1)
     lag: unsigned(LAG_BITS)
     body: unsigned(8)
+    group: unsigned(6)  # outer iterations that share what operands with `group` address
+    inner_kept: unsigned(1)  # the inner count comes from the list of kept units
 
 
 class ArrayHeader(data.Struct):
-    """ARRAY, word 0; then ArrayCounts and the operands A, B, OUT, RES, CHAN."""
+    """ARRAY, word 0."""
 
     opcode: Opcode
     sync: Sync
     pending: unsigned(3)
-    a_source: ASource
-    a_unsigned: unsigned(1)  # the A operand is uint8
-    b_source: BSource
     result: Format
-    destination: Destination
-    row_scale: unsigned(1)  # multiplier and shift come from the softmax's row scales, and the bias is 0
-    add: unsigned(1)  # Format.INT16: add RES
     table: unsigned(6)  # Format.ACTIVATION: which table
+    causal: unsigned(1)  # keys end at the query's own position
+    masked: unsigned(1)  # keys of kept units only
 
 
 class ArrayCounts(data.Struct):
-    """ARRAY, word 1. ``k_tokens``: k = ceil(tokens / depth); ``n_tokens``: n = ceil(tokens / cols).
+    """ARRAY, word 1. ``k_keys``: k = ceil(keys / depth); ``n_keys``: n = ceil(keys / cols).
 
     B word of tile t, depth word d: ``b + t * b_n + d * b_k``.
     """
 
     n: unsigned(TILE_BITS)
-    n_tokens: unsigned(1)
+    n_keys: unsigned(1)
     k: unsigned(DEPTH_BITS)
-    k_tokens: unsigned(1)
+    k_keys: unsigned(1)
     b_n: unsigned(14)
     b_k: unsigned(STEP_BITS)
     out_step: unsigned(STEP_BITS)
 
 
+class ArrayA(data.Struct):
+    """ARRAY, word 2: the A operand."""
+
+    a: Operand
+    a_source: ASource
+    a_unsigned: unsigned(1)  # uint8
+    a_exponent: unsigned(1)  # undo the exponents of its rows
+
+
+class ArrayB(data.Struct):
+    """ARRAY, word 3: the B operand."""
+
+    b: Operand
+    b_source: BSource
+
+
+class ArrayOut(data.Struct):
+    """ARRAY, word 4: where results go."""
+
+    out: Operand
+    destination: Destination
+    out_exponent: unsigned(1)  # find an exponent for each row
+
+
+class ArrayRes(data.Struct):
+    """ARRAY, word 5: the residual operand."""
+
+    res: Operand
+    add: unsigned(1)  # Format.INT16: add RES
+    rotate: unsigned(1)  # pairs of columns, by the table there (RoPE)
+
+
+class ArrayChan(data.Struct):
+    """ARRAY, word 6: the constants of the output channels."""
+
+    chan: Operand
+    row_scale: unsigned(1)  # multiplier and shift come from the softmax's row scales, and the bias is 0
+
+
 class SoftmaxHeader(data.Struct):
-    """SOFTMAX, word 0; then the operand HEAD."""
+    """SOFTMAX, word 0."""
 
     opcode: Opcode
     sync: Sync
+    causal: unsigned(1)
+    masked: unsigned(1)
+    panel: unsigned(1)  # HEAD in the panel ring
 
 
 class NormHeader(data.Struct):
-    """NORM, word 0; then NormCounts and the operands SRC (RES words), ACT (beats), RES (words), NORM (words).
+    """NORM, word 0; its operands are SRC (RES words), ACT (beats), RES (words) and NORM (words).
 
     ``out8`` writes the int8 form to ACT with the parameters at NORM; ``out16`` writes the int16 form to RES with the
     parameters that follow those of the 8-bit form where both are made (at NORM + beats), else those at NORM.
@@ -134,6 +183,9 @@ class NormHeader(data.Struct):
     out16: unsigned(1)
     shift8: unsigned(6)
     shift16: unsigned(6)
+    rms: unsigned(1)  # leave the mean out
+    exponent: unsigned(1)  # find an exponent for each row of the int8 form
+    panel: unsigned(1)  # NORM in the panel ring
 
 
 class NormCounts(data.Struct):
@@ -145,7 +197,7 @@ class NormCounts(data.Struct):
 
 
 class StoreHeader(data.Struct):
-    """STORE, word 0; then StoreCounts and the operand SRC (RES words). tlast marks a loop's last iteration's end."""
+    """STORE, word 0; its operand is SRC (RES words). tlast marks the end of a loop's last iteration."""
 
     opcode: Opcode
     sync: Sync
@@ -155,6 +207,25 @@ class StoreCounts(data.Struct):
     """STORE, word 1."""
 
     beats: unsigned(BEAT_BITS)
+
+
+NO_HARDWARE: dict[type, tuple[str, ...]] = {
+    Opcode: ("FETCH", "SPILL", "GATHER", "SELECT"),
+    ASource: ("PANEL",),
+    BSource: ("PANEL",),
+    Format: ("PREDICT", "PRODUCT"),
+    Destination: ("MASK", "EXTERNAL"),
+    Sync: ("acts",),
+    Operand: ("position", "group"),
+    Loop: ("group", "inner_kept"),
+    ArrayHeader: ("causal", "masked"),
+    ArrayA: ("a_exponent",),
+    ArrayOut: ("out_exponent",),
+    ArrayRes: ("rotate",),
+    SoftmaxHeader: ("causal", "masked", "panel"),
+    NormHeader: ("rms", "exponent", "panel"),
+}
+"""Members of enumerations and fields of Structs that have no hardware yet: such a field must be 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,11 +312,11 @@ INSTRUCTIONS: dict[Opcode, Instruction] = {
         ),
         Instruction(
             opcode=Opcode.ARRAY,
-            words=(ArrayHeader, ArrayCounts, *_operands("a", "b", "out", "res", "chan")),
+            words=(ArrayHeader, ArrayCounts, ArrayA, ArrayB, ArrayOut, ArrayRes, ArrayChan),
             engine=Engine.ARRAY,
             run_time=(
-                RunTime(field="n", flag="n_tokens", length="key_tiles"),
-                RunTime(field="k", flag="k_tokens", length="key_words"),
+                RunTime(field="n", flag="n_keys", length="key_tiles"),
+                RunTime(field="k", flag="k_keys", length="key_words"),
                 RunTime(field="pending", flag="pending", value=PENDING_ROWS, length="pending_rows"),
             ),
         ),
@@ -258,4 +329,38 @@ INSTRUCTIONS: dict[Opcode, Instruction] = {
         Instruction(opcode=Opcode.STORE, words=(StoreHeader, StoreCounts, *_operands("src")), engine=Engine.STORE),
     )
 }
-"""Every instruction, by opcode."""
+"""Every instruction with hardware, by opcode."""
+
+
+def live_bits(enumeration: type[enum.Enum]) -> int:
+    """Bits that are set in any member with hardware."""
+    lacking = NO_HARDWARE.get(enumeration, ())
+    return reduce(or_, (member.value for member in enumeration if member.name not in lacking))
+
+
+def lacks(kind: Instruction, values: Mapping[str, Any]) -> str | None:
+    """What the field values of an instruction ask for that has no hardware yet: a field, or the value of one."""
+    for struct in kind.words:
+        fields = {name: values[name] for name in fields_of(struct) if name in values}
+        for lacking in _lacking(struct, fields, ""):
+            return lacking
+    for role, semaphores in zip(("wait", "signal"), SEMAPHORES_OF.get(kind.engine, ()), strict=False):
+        for number in (0, 1):
+            event = values["sync"][f"{role}{number}"]
+            if event["when"] != When.NEVER and event["semaphore"] not in semaphores:
+                known = event["semaphore"] in set(Semaphore)
+                return f"{role} {Semaphore(event['semaphore']).name if known else event['semaphore']}"
+    return None
+
+
+def _lacking(struct: type[data.Struct], values: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for name, value in values.items():
+        place, full = fields_of(struct)[name], f"{prefix}{name}"
+        if place.struct:
+            yield from _lacking(place.shape, value, f"{full}.")
+        elif name in NO_HARDWARE.get(struct, ()) and (value.value if place.enum else value):
+            yield full
+        elif place.enum and not isinstance(value, place.shape):
+            yield f"{full} {value}"
+        elif place.enum and value.name in NO_HARDWARE.get(place.shape, ()):
+            yield f"{full} {value.name}"

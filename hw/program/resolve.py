@@ -9,6 +9,7 @@ from ..arith.multiplier import Multiplier
 from ..pipeline import delay
 from .instructions import INSTRUCTIONS, Opcode
 from .isa import ADDRESS_BITS, INDEX_BITS, STRIDE_BITS, WORD_BITS, Operand
+from .loops import Ends
 
 __all__ = ["ProgramWord", "Resolver", "WORD_INDEX_BITS"]
 
@@ -25,8 +26,7 @@ class ProgramWord(data.Struct):
     opcode: Opcode  # of its instruction
     index: unsigned(WORD_INDEX_BITS)  # within the instruction
     valid: unsigned(1)  # there is one, and its instruction acts
-    first: unsigned(1)  # in the loop's first iteration
-    last: unsigned(1)  # in the loop's last
+    ends: Ends  # of the loop, at which it is
     done: unsigned(1)  # it is its instruction's last word
 
 
@@ -37,19 +37,20 @@ class Resolver(wiring.Component):
     -----
     i : from the decoder
     outer, inner : loop indices of its instruction, for operands: not before the header is past
-    o, address : the word, and the resolved address, modulo 2^ADDRESS_BITS
+    o, address : the word, and the resolved address, modulo 2^address_bits
     """
 
     LATENCY = Multiplier.LATENCY + 2
 
-    def __init__(self):
+    def __init__(self, *, address_bits: int = ADDRESS_BITS):
+        self._address_bits = address_bits
         super().__init__(
             {
                 "i": In(ProgramWord),
                 "outer": In(INDEX_BITS),
                 "inner": In(INDEX_BITS),
                 "o": Out(ProgramWord),
-                "address": Out(ADDRESS_BITS),
+                "address": Out(address_bits),
             }
         )
 
@@ -72,14 +73,14 @@ class Resolver(wiring.Component):
                 + Mux(operand.inner[_LOW_BITS], self.inner[: len(top)], 0)
             ),
         ]
-        moved = Signal(ADDRESS_BITS, reset_less=True)  # by both indices
+        moved = Signal(self._address_bits, reset_less=True)  # by both indices
         m.d.sync += moved.eq(outer.p + inner.p)
         word = Signal(ProgramWord)
         m.d.comb += word.eq(delay(m, self.i.as_value(), Multiplier.LATENCY + 1, name="word", reset=True))
         base = Signal(Operand)
         m.d.comb += base.eq(word.word)
         top = delay(m, top, Multiplier.LATENCY + 1, name="top")
-        address = Signal(ADDRESS_BITS, reset_less=True)
+        address = Signal(self._address_bits, reset_less=True)
         m.d.sync += [address.eq(Cat(base.base[:_LOW_BITS], top) + moved), self.o.eq(word)]
         m.d.comb += self.address.eq(address)
         return m

@@ -55,8 +55,8 @@ class Sequencer(wiring.Component):
         m = Module()
         m.submodules.fetch = fetch = Fetcher(words=self.config.prog_words)
         m.submodules.loops = loops = Loops(words=self.config.prog_words)
-        m.submodules.resolver = resolver = Resolver()
-        m.submodules.dispatcher = dispatcher = Dispatcher()
+        m.submodules.resolver = resolver = Resolver(address_bits=self.config.address_bits)
+        m.submodules.dispatcher = dispatcher = Dispatcher(address_bits=self.config.address_bits)
         m.d.comb += [self.prog_addr.eq(fetch.prog_addr), fetch.prog_data.eq(self.prog_data)]
         for engine in COMMANDS:
             name = engine.name.lower()
@@ -119,8 +119,7 @@ class Sequencer(wiring.Component):
             resolver.i.opcode.eq(opcode),
             resolver.i.index.eq(index),
             resolver.i.valid.eq(accept & chosen.valid),
-            resolver.i.first.eq(chosen.first),
-            resolver.i.last.eq(chosen.last),
+            resolver.i.ends.eq(chosen.ends),
             resolver.i.done.eq(accept & last_word & chosen.valid),
             resolver.outer.eq(chosen_held.outer),
             resolver.inner.eq(chosen_held.inner),

@@ -10,21 +10,23 @@ from cocotb.triggers import RisingEdge
 from hw import structs
 from hw.memory import READ_LATENCY
 from hw.program import commands, instructions, isa
-from hw.program.commands import COMMANDS
+from hw.program.commands import COMMANDS, SEMAPHORES_OF
 from hw.program.dispatch import QUEUE_DEPTH
-from hw.program.instructions import INSTRUCTIONS, Opcode
-from hw.program.isa import When
+from hw.program.instructions import INSTRUCTIONS, NO_HARDWARE, Opcode
+from hw.program.isa import SEMAPHORES, When
 from sim.tb import parameters, start, tick
 from sim.tb.streams import StreamSink
 
 ENGINES = {
-    Opcode.ARRAY: ("array", instructions.ArrayHeader, instructions.ArrayCounts, ("a", "b", "out", "res", "chan")),
-    Opcode.SOFTMAX: ("softmax", instructions.SoftmaxHeader, None, ("head",)),
-    Opcode.NORM: ("norm", instructions.NormHeader, instructions.NormCounts, ("src", "act", "res", "norm")),
-    Opcode.STORE: ("store", instructions.StoreHeader, instructions.StoreCounts, ("src",)),
+    Opcode.ARRAY: ("array", ("a", "b", "out", "res", "chan")),
+    Opcode.SOFTMAX: ("softmax", ("head",)),
+    Opcode.NORM: ("norm", ("src", "act", "res", "norm")),
+    Opcode.STORE: ("store", ("src",)),
 }
 COMMAND = {opcode: COMMANDS[INSTRUCTIONS[opcode].engine] for opcode in ENGINES}
 WORDS = {Opcode.ARRAY: 7, Opcode.SOFTMAX: 2, Opcode.NORM: 6, Opcode.STORE: 3}
+UNBUILT = {name for struct, names in NO_HARDWARE.items() if not hasattr(struct, names[0]) for name in names}
+EVENTS = ("wait0", "wait1", "signal0", "signal1")
 REDIRECT = READ_LATENCY + 4  # cycles from the word that redirects the fetch to the first word after it, as documented
 
 
@@ -70,11 +72,16 @@ def _encode(program: list) -> list[int]:
                 *body,
             ]
         else:
-            _, header, counts, names = ENGINES[item.opcode]
-            words.append(_bits(header, item.fields | {"opcode": item.opcode, "sync": item.sync}))
-            words += [_bits(counts, item.fields)] if counts else []
-            words += [_bits(isa.Operand, dict(zip(("base", "outer", "inner"), o, strict=True))) for o in item.operands]
-            assert len(item.operands) == len(names)
+            names = ENGINES[item.opcode][1]
+            unbuilt = {name: random.getrandbits(1) for name in NO_HARDWARE[isa.Operand]}
+            operands = [
+                dict(zip(("base", "outer", "inner"), operand, strict=True)) | unbuilt for operand in item.operands
+            ]
+            values = item.fields | dict(zip(names, operands, strict=True)) | {"opcode": item.opcode, "sync": item.sync}
+            # What has no hardware the sequencer must not look at.
+            values |= {name: random.getrandbits(1) for name in UNBUILT if name not in values}
+            words += [_bits(struct, values) for struct in INSTRUCTIONS[item.opcode].words]
+            assert len(words) and len(INSTRUCTIONS[item.opcode].words) == WORDS[item.opcode]
     return words
 
 
@@ -83,63 +90,74 @@ def _interpret(program: list, lengths: dict) -> list[tuple[Opcode, int]]:
     commands = []
     for item in program:
         if not isinstance(item, Loop):
-            commands.append(_resolve(item, 0, 0, True, True, lengths))
+            commands.append(_resolve(item, lengths, 0, 0, 1, 1))
             continue
         outer, inner = (lengths["row_blocks"] if count is None else count for count in (item.outer, item.inner))
         for t in range(outer * inner + item.lag):
             for instruction in item.body:
                 u = t - instruction.sync["lag"]
                 if 0 <= u < outer * inner:
-                    first, last = u == 0, u == outer * inner - 1
-                    commands.append(_resolve(instruction, u // inner, u % inner, first, last, lengths))
+                    commands.append(_resolve(instruction, lengths, u // inner, u % inner, outer, inner))
     return commands
 
 
-def _resolve(instruction: Instruction, i: int, j: int, first: bool, last: bool, lengths: dict) -> tuple[Opcode, int]:
-    command, names = COMMAND[instruction.opcode], ENGINES[instruction.opcode][-1]
-    sync, values = instruction.sync, dict(instruction.fields)
-    signalled = {When.ALWAYS: True, When.FIRST: first, When.LAST: last}[sync["signal_when"]]
-    values["wait"] = sync["wait"] if first or not sync["wait_first"] else 0
-    values["signal"] = sync["signal"] if signalled else 0
-    for name, (base, outer, inner) in zip(names, instruction.operands, strict=True):
-        values[name] = (base + i * outer + j * inner) % (1 << 20)
+def _resolve(instruction: Instruction, lengths: dict, i: int, j: int, outer: int, inner: int) -> tuple[Opcode, int]:
+    names = ENGINES[instruction.opcode][1]
+    values = dict(instruction.fields)
+    ends = {"INNER_FIRST": j == 0, "INNER_LAST": j == inner - 1, "OUTER_FIRST": i == 0, "OUTER_LAST": i == outer - 1}
+    ends |= {f"{end}": ends[f"INNER_{end}"] and ends[f"OUTER_{end}"] for end in ("FIRST", "LAST")}
+    ends |= {"ALWAYS": True, "NEVER": False}
+    for role in ("wait", "signal"):
+        events = [instruction.sync[name] for name in EVENTS if name.startswith(role)]
+        values[role] = sum({1 << event["semaphore"] for event in events if ends[event["when"].name]})
+    for name, (base, by_outer, by_inner) in zip(names, instruction.operands, strict=True):
+        values[name] = (base + i * by_outer + j * by_inner) % (1 << parameters()["address_bits"])
     if instruction.opcode == Opcode.ARRAY:
-        values["n"] = lengths["key_tiles"] if values["n_tokens"] else values["n"]
-        values["k"] = lengths["key_words"] if values["k_tokens"] else values["k"]
+        values["n"] = lengths["key_tiles"] if values["n_keys"] else values["n"]
+        values["k"] = lengths["key_words"] if values["k_keys"] else values["k"]
         if values["pending"] == 7:
             values["pending"] = min(lengths["row_blocks"] - 1, 6)
     if instruction.opcode == Opcode.STORE:
-        values["last"] = last
-    return instruction.opcode, _bits(command, values)
+        values["last"] = ends["LAST"]
+    return instruction.opcode, _bits(COMMAND[instruction.opcode], values)
 
 
 # --- random programs
 
 
-def _random_fields(struct, skip=("opcode", "sync")) -> dict:
+def _random_fields(kind) -> dict:
+    """Literals of an instruction with hardware; enumerated ones take members with hardware."""
     fields = {}
-    for name, field in structs.fields_of(struct).items():
-        if name not in skip:
-            value = random.getrandbits(field.width)
-            fields[name] = random.choice([value, value, 0, (1 << field.width) - 1])
-    # Enumerated fields take their own values only.
-    for name, kind in (("result", isa.Format), ("destination", isa.Destination)):
-        if name in fields:
-            fields[name] = random.choice(list(kind))
+    for name in kind.literals:
+        place = kind.place(name)
+        lacking = NO_HARDWARE.get(place.shape if place.enum else kind.struct_of(name), ())
+        if place.enum:
+            fields[name] = random.choice([member for member in place.shape if member.name not in lacking])
+        elif name not in lacking:
+            value = random.getrandbits(place.width)
+            fields[name] = random.choice([value, value, 0, place.high])
     return fields
+
+
+def _random_sync(kind) -> dict:
+    """Semaphores of the instruction's engine; what NEVER counts may name any."""
+    sync = {"lag": 0, "acts": random.choice(list(When))}  # `acts` has no hardware
+    for name in EVENTS:
+        when = random.choice(list(When))
+        own = [int(s) for s in SEMAPHORES_OF[kind.engine][name.startswith("signal")]]
+        sync[name] = {"semaphore": random.choice(range(SEMAPHORES) if when == When.NEVER else own), "when": when}
+    return sync
 
 
 def _random_instruction(opcode: Opcode | None = None) -> Instruction:
     opcode = opcode or random.choice(list(ENGINES))
-    _, header, counts, names = ENGINES[opcode]
-    sync = _random_fields(isa.Sync, skip=("lag", "signal_when"))
-    sync |= {"lag": 0, "signal_when": random.choice(list(When))}
-    fields = _random_fields(header) | (_random_fields(counts) if counts else {})
+    kind = INSTRUCTIONS[opcode]
     top = (1 << 20) - 1, (1 << 18) - 1, (1 << 18) - 1
     operands = [
-        tuple(random.choice([random.randint(0, limit), random.randint(0, 40), limit]) for limit in top) for _ in names
+        tuple(random.choice([random.randint(0, limit), random.randint(0, 40), limit]) for limit in top)
+        for _ in ENGINES[opcode][1]
     ]
-    return Instruction(opcode, sync, fields, operands)
+    return Instruction(opcode, _random_sync(kind), _random_fields(kind), operands)
 
 
 def _random_loop(room: int) -> Loop:
