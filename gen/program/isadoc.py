@@ -66,7 +66,10 @@ def _member(member: Enum) -> str:
         users = [(verb, [e.name for e, of in SEMAPHORES_OF.items() if member in of[role]]) for verb, role in roles]
         told = "; ".join(f"{verb} by {', '.join(engines)}" for verb, engines in users if engines)
         return f"{member.name} ({told or _LACKS})"
-    lacks = member.name in NO_HARDWARE.get(type(member), ())
+    if isinstance(member, instructions.Opcode):
+        lacks = member not in INSTRUCTIONS
+    else:
+        lacks = member.name in NO_HARDWARE.get(type(member), ())
     return f"{member.name} ({_LACKS})" if lacks else member.name
 
 

@@ -210,7 +210,6 @@ class StoreCounts(data.Struct):
 
 
 NO_HARDWARE: dict[type, tuple[str, ...]] = {
-    Opcode: ("FETCH", "SPILL", "GATHER", "SELECT"),
     ASource: ("PANEL",),
     BSource: ("PANEL",),
     Format: ("PREDICT", "PRODUCT"),
@@ -225,7 +224,8 @@ NO_HARDWARE: dict[type, tuple[str, ...]] = {
     SoftmaxHeader: ("causal", "masked", "panel"),
     NormHeader: ("rms", "exponent", "panel"),
 }
-"""Members of enumerations and fields of Structs that have no hardware yet: such a field must be 0."""
+"""Members of enumerations and fields of Structs that have no hardware yet: such a field must be 0. (An opcode has none
+while it is not in :data:`INSTRUCTIONS`.)"""
 
 
 @dataclass(frozen=True, kw_only=True)
