@@ -121,9 +121,8 @@ class NormEngine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config = self.config
         m.submodules.statistics = statistics = self._statistics
-        m.submodules.writer = writer = ResultWriter(config)
+        m.submodules.writer = writer = ResultWriter(self.config)
 
         # --- control: the gathering half, the emitting half, and what is still to be written
         gather, emit = Signal(Gather), Signal(Emit)
@@ -149,7 +148,7 @@ class NormEngine(wiring.Component):
         ]
 
         # Where each read is on its way: index = cycles since the read.
-        summed = self.summed(config)
+        summed = self.summed(self.config)
         result = self.READ + NormLane.LATENCY
         gathering = stages(m, gather_reads, summed, name="gathering", reset=True)
         firsts = stages(m, first, summed, name="first")
@@ -168,20 +167,15 @@ class NormEngine(wiring.Component):
             statistics.channels.eq(coming.channels),
             statistics.eps.eq(coming.eps),
         ]
+        of_current = self._writes(m, current, coming, name="of_current")
+        of_writing = self._writes(m, writing, coming, name="of_writing")
         # While `emit` reads, `writing` is `current`; before that it is an earlier command.
-        of_current, of_writing = Signal(), Signal()  # what is to be read is what that command writes
-        m.d.sync += [
-            of_current.eq(current.out16 & (current.res == coming.src)),
-            of_writing.eq(writing.out16 & (writing.res == coming.src)),
-        ]
-        writes_source = (emit != Emit.IDLE) & of_current
-        writes_earlier = writer.writing & of_writing & (emit != Emit.READ)
-        known, starts_writing = Signal(), Signal()
+        held = ((emit != Emit.IDLE) & of_current) | (writer.writing & of_writing & (emit != Emit.READ))
+        known, starts_writing, begins_gathering = Signal(), Signal(), Signal()
         m.d.sync += known.eq(statistics.ready & ~hand_over)
-        begins_gathering = Signal()
         m.d.comb += [
             starts_writing.eq((emit == Emit.STATISTICS) & known & ~writer.writing),
-            begins_gathering.eq((gather == Gather.CHECK) & ~writes_source & ~writes_earlier),
+            begins_gathering.eq((gather == Gather.CHECK) & ~held),
             self.read_res.next.eq(
                 begins_gathering
                 | ((gather == Gather.READ) & ~gather_ends)
@@ -234,7 +228,7 @@ class NormEngine(wiring.Component):
                     m.d.sync += emit.eq(Emit.IDLE)
 
         # --- parameters, lanes and results
-        self._parameters(m, starts_writing, current.norm, emitting)
+        self._start(m, writer, starts_writing, current, emitting)
         out_amount = Signal(6, reset_less=True)
         m.d.sync += out_amount.eq(Mux(wides[self.READ + NormLane.OUT_AMOUNT - 1], writing.shift16, writing.shift8) - 1)
         lanes = self._lanes(m, current.channels, gathering[self.READ], out_amount, wides[self.READ + NormLane.WIDE])
@@ -242,17 +236,22 @@ class NormEngine(wiring.Component):
         finished = self._results(m, writer, lanes, writing.signal, emitting[result], wides[result], lasts[result])
         m.d.comb += [
             writer.promise.eq(emit_reads),
-            writer.start.eq(starts_writing),
-            writer.act.eq(current.act),
-            writer.res.eq(current.res),
             self.busy.eq((gather != Gather.IDLE) | (emit != Emit.IDLE) | writer.writing | finished),
         ]
         return m
 
-    def _parameters(self, m: Module, start: Value, base: Value, emitting: list) -> None:
-        """Their addresses: those of the 16-bit form follow those of the 8-bit form."""
+    @staticmethod
+    def _writes(m: Module, earlier: NormCommand, coming: NormCommand, *, name: str) -> Signal:
+        """Whether ``earlier`` writes what ``coming`` reads, as it was a cycle ago."""
+        flag = Signal(name=name)
+        m.d.sync += flag.eq(earlier.out16 & (earlier.res == coming.src))
+        return flag
+
+    def _start(self, m: Module, writer: ResultWriter, start: Value, command: NormCommand, emitting: list) -> None:
+        """Where results go, and their parameters come from: those of the 16-bit form follow those of the 8-bit form."""
+        m.d.comb += [writer.start.eq(start), writer.act.eq(command.act), writer.res.eq(command.res)]
         with m.If(start):
-            m.d.sync += self.read_norm.addr.eq(base)
+            m.d.sync += self.read_norm.addr.eq(command.norm)
         with m.Elif(emitting[self._PARAMETERS]):
             m.d.sync += self.read_norm.addr.eq(self.read_norm.addr + 1)
 
