@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..stream import StreamBuffer
 from ..structs import fields_of
+from .asks import ENGINES
 from .commands import COMMANDS, SEMAPHORES_OF, Engine, Lengths
 from .instructions import INSTRUCTIONS, Instruction, Opcode, SoftmaxHeader, live_bits
 from .isa import ADDRESS_BITS, PENDING_MAX, SEMAPHORES, When
@@ -94,7 +95,7 @@ class Dispatcher(wiring.Component):
     -----
     word, address : from the :class:`hw.program.resolve.Resolver`
     lengths : of the sequence
-    asks : opcode of the header in the decoder; room: its queue has room (an instruction without an engine needs none)
+    asks : :func:`hw.program.asks.asked_engines` of the header in the decoder; room: each of their queues has room
     take : that header goes on, and its instruction acts
     array, softmax, norm, store : command streams
     """
@@ -107,7 +108,7 @@ class Dispatcher(wiring.Component):
                 "word": In(ProgramWord),
                 "address": In(address_bits),
                 "lengths": In(Lengths),
-                "asks": In(Opcode),
+                "asks": In(ENGINES),
                 "room": Out(1),
                 "take": In(1),
                 **{e.name.lower(): Out(stream.Signature(shape)) for e, shape in COMMANDS.items()},
@@ -124,27 +125,23 @@ class Dispatcher(wiring.Component):
         row_lag = Mux(self.lengths.row_blocks > PENDING_MAX, PENDING_MAX, self.lengths.row_blocks - 1)
         lengths = {name: self.lengths[name] for name in ("row_blocks", "key_tiles", "key_words")}
         lengths |= {"pending_rows": row_lag}
-        m.d.comb += self.room.eq(1)
-        for engine, queue in self.queues.items():
+        m.d.comb += self.room.eq(~(self.asks & ~Cat(queue.room for queue in self.queues.values())).any())
+        for number, (engine, queue) in enumerate(self.queues.items()):
             name = engine.name.lower()
             m.submodules[f"queue_{name}"] = queue
             wiring.connect(m, queue.o, wiring.flipped(getattr(self, name)))
             m.d.comb += [queue.command.wait.eq(waits), queue.command.signal.eq(signals)]
             kinds = [kind for kind in INSTRUCTIONS.values() if kind.engine == engine]
-            asked, ready = Signal(name=f"asked_{name}"), Signal(name=f"ready_{name}")
+            ready, push = Signal(name=f"ready_{name}"), Signal(name=f"push_{name}")
             m.d.comb += [
-                asked.eq(_any(self.asks == kind.opcode for kind in kinds)),
                 ready.eq(word.done & _any(word.opcode == kind.opcode for kind in kinds)),
-                queue.take.eq(self.take & asked),
+                queue.take.eq(self.take & self.asks[number]),
             ]
-            push = Signal(name=f"push_{name}")
             m.d.sync += push.eq(ready)
             m.d.comb += queue.push.eq(push)
-            with m.If(asked):
-                m.d.comb += self.room.eq(queue.room)
-            for number, kind in enumerate(kinds):
+            for place, kind in enumerate(kinds):
                 values = self._values(m, kind, held, operands, lengths) | {"last": last}
-                with m.If(opcode == kind.opcode) if number else m.If(1):
+                with m.If(opcode == kind.opcode) if place else m.If(1):
                     for field, _ in queue.shape.as_shape():
                         if field not in ("wait", "signal"):
                             m.d.comb += queue.command[field].eq(values[field])

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..memory import READ_LATENCY
+from .asks import ENGINES, asked_engines
 from .isa import WORD_BITS
 
 __all__ = ["Fetcher"]
@@ -22,7 +23,7 @@ class Fetcher(wiring.Component):
 
     Ports
     -----
-    word : stream of {word, next: address after it, wrap: it is the loop's last}
+    word : stream of {word, next: address after it, wrap: it is the loop's last, asks: of :func:`asked_engines`}
     prog_addr, prog_data : memory port, ``READ_LATENCY`` cycles
     """
 
@@ -30,7 +31,7 @@ class Fetcher(wiring.Component):
 
     def __init__(self, *, words: int):
         self.address_bits = ceil_log2(words + 1)
-        self.layout = data.StructLayout({"word": WORD_BITS, "next": self.address_bits, "wrap": 1})
+        self.layout = data.StructLayout({"word": WORD_BITS, "next": self.address_bits, "wrap": 1, "asks": ENGINES})
         super().__init__(
             {
                 "redirect": In(1),
@@ -81,7 +82,7 @@ class Fetcher(wiring.Component):
         word = Signal(self.layout, reset_less=True)
         m.d.comb += [
             push.addr.eq(pushed),
-            push.data.eq(Cat(self.prog_data, entry.next, entry.wrap)),
+            push.data.eq(Cat(self.prog_data, entry.next, entry.wrap, asked_engines(self.prog_data))),
             push.en.eq(entry.valid),
             pop.addr.eq(popped),
             self.word.payload.eq(word),

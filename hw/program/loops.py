@@ -47,7 +47,8 @@ class Loops(wiring.Component):
     lag : of the instruction whose header is in the decoder
     row_blocks : of the sequence
     iteration : what that instruction acts on; outside a loop (0, 0), all ends at once
-    redirect : a redirection was decided in the last cycle: what the fetch still shows is of no use
+    redirects : a redirection is decided
+    redirect : one was decided in the last cycle: what the fetch still shows is of no use
     target, loop, loop_first, loop_last : where to, as :class:`hw.program.fetch.Fetcher` takes them
     """
 
@@ -65,6 +66,7 @@ class Loops(wiring.Component):
                 "lag": In(LAG_BITS),
                 "row_blocks": In(TOKEN_BITS),
                 "iteration": Out(Iteration),
+                "redirects": Out(1),
                 "redirect": Out(1),
                 "target": Out(address),
                 "loop": Out(1),
@@ -93,15 +95,15 @@ class Loops(wiring.Component):
         last = self._last(m, outer_count, inner_count)
         at_last = current.ends.outer_last & current.ends.inner_last
         following = self._following(m, current, is_last, *last)
-        at_end, redirect = Signal(), Signal()
+        at_end = Signal()
         # A body has two words or more: time to work out in two cycles what follows it.
         m.d.sync += [
             is_last.eq(exhausted | at_last),
             at_end.eq((exhausted | at_last) & (tail == 0)),
-            self.redirect.eq(redirect),
+            self.redirect.eq(self.redirects),
         ]
         with m.If(self.accept & self.opens):
-            m.d.comb += redirect.eq(1)
+            m.d.comb += self.redirects.eq(1)
             m.d.sync += [
                 exhausted.eq(0),
                 tail.eq(loop.lag),
@@ -119,7 +121,7 @@ class Loops(wiring.Component):
             ]
         with m.Elif(self.accept & self.wraps):  # which only a loop's last word does
             with m.If(at_end):
-                m.d.comb += redirect.eq(1)
+                m.d.comb += self.redirects.eq(1)
                 m.d.sync += [history[0].eq(Iteration.const(_ONCE)), self.target.eq(behind), self.loop.eq(0)]
             with m.Else():
                 m.d.sync += [history[age].eq(history[age - 1]) for age in range(1, LAG_MAX + 1)]
@@ -127,7 +129,7 @@ class Loops(wiring.Component):
                 with m.If(is_last):
                     m.d.sync += [exhausted.eq(1), tail.eq(tail - 1)]
         with m.If(self.restart):
-            m.d.comb += redirect.eq(1)
+            m.d.comb += self.redirects.eq(1)
             m.d.sync += [self.target.eq(0), self.loop.eq(0)]
         return m
 

@@ -73,10 +73,10 @@ class Sequencer(wiring.Component):
             len(INSTRUCTIONS[code].words) - 1 if code in INSTRUCTIONS else 0
             for code in map(_opcode, range(1 << OPCODE_BITS))
         )
-        running, accept, last_word, goes_on = Signal(), Signal(), Signal(), Signal()
+        running, open_, accept, last_word, goes_on = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             opcode.eq(Mux(header, header_here.opcode, opcode_held)),
-            goes_on.eq(running & (dispatcher.room | ~header) & ~loops.redirect),
+            goes_on.eq(open_ & (dispatcher.room | ~header)),
             accept.eq(fetch.word.valid & goes_on),
             fetch.word.ready.eq(goes_on),
             last_word.eq(index == last_index[opcode.as_value()]),
@@ -86,8 +86,14 @@ class Sequencer(wiring.Component):
 
         # --- passes of the program
         restart = Signal()
-        m.d.comb += [self.busy.eq(running), restart.eq(~running & self.run)]
-        with m.If(accept & (opcode == Opcode.END)):
+        ends = Signal()
+        m.d.comb += [
+            self.busy.eq(running),
+            restart.eq(~running & self.run),
+            ends.eq(accept & (opcode == Opcode.END)),
+        ]
+        m.d.sync += open_.eq(running & ~ends & ~loops.redirects)  # what the fetch shows is of use
+        with m.If(ends):
             m.d.sync += running.eq(0)
         with m.If(restart):
             m.d.sync += running.eq(1)
@@ -126,7 +132,7 @@ class Sequencer(wiring.Component):
             dispatcher.word.eq(resolver.o),
             dispatcher.address.eq(resolver.address),
             dispatcher.lengths.eq(self.lengths),
-            dispatcher.asks.eq(header_here.opcode),
+            dispatcher.asks.eq(fetch.word.payload.asks),
             dispatcher.take.eq(accept & header & loops.iteration.valid),
         ]
         return m
