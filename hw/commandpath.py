@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out
 from .config import CoreConfig
 from .io.passes import PassGuard
 from .ports import read_port
-from .program.commands import ArrayCommand, Lengths, NormCommand, SoftmaxCommand, StoreCommand
-from .program.isa import PENDING_MAX, SEMAPHORE_INITIAL, SEMAPHORES, TOKEN_BITS
+from .program.commands import COMMANDS, SEMAPHORES_OF, Engine, Lengths
+from .program.isa import PENDING_MAX, SEMAPHORE_INITIAL, SEMAPHORES, TOKEN_BITS, Semaphore
 from .program.semaphores import CommandGate, SemaphoreBank
 from .program.sequencer import Sequencer
 
@@ -18,7 +18,14 @@ __all__ = ["SIGNALS", "CommandPath", "PendingLimit"]
 SIGNALS = data.StructLayout(dict.fromkeys(("array", "scores", "softmax", "norm", "loader", "store"), SEMAPHORES))
 """Who signals semaphores: ARRAY commands that write, those that make scores, the others."""
 
-_ENGINES = {"array": ArrayCommand, "softmax": SoftmaxCommand, "norm": NormCommand, "store": StoreCommand}
+_SIGNALLED = {
+    "loader": (Semaphore.INPUT_FREE, Semaphore.INPUT_FULL),
+    "scores": SEMAPHORES_OF[Engine.ARRAY][1],
+    **{engine.name.lower(): signals for engine, (_, signals) in SEMAPHORES_OF.items()},
+}
+"""What each of them can signal: the counters of the others need not hear it."""
+
+_ENGINES = {engine.name.lower(): shape for engine, shape in COMMANDS.items()}
 
 
 class PendingLimit(wiring.Component):
@@ -120,7 +127,8 @@ class CommandPath(wiring.Component):
                 m.d.comb += gate.allow.eq(1)
         for number, name in enumerate(SIGNALS.members):
             domain = m.d.comb if name == "store" else m.d.sync  # STORE's comes from a register
-            domain += semaphores.signal[number].eq(self.signals[name])
+            heard = sum(1 << semaphore for semaphore in _SIGNALLED[name])
+            domain += semaphores.signal[number].eq(self.signals[name] & heard)
         m.d.sync += guard.at_work.eq(self.at_work)
         m.d.comb += [
             guard.run.eq(self.run),
