@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.rtlformer-ready
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: setup test check demo bench lint format lock clean
+.PHONY: setup test check demo bench lint docs format lock clean
 .DEFAULT_GOAL := check
 
 setup: $(READY)
@@ -34,6 +34,10 @@ bench: $(READY)        ## build/bench.json and the table of docs/performance.md
 lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+docs: $(READY)         ## the site of docs/ and of the docstrings, in build/docs; a warning is an error
+	$(BIN)/python docs/build.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix
@@ -47,5 +51,5 @@ lock:                  ## pin anew, from a fresh environment (after editing pypr
 	mv requirements.lock.new requirements.lock && rm -rf build/lock build/lib build/bdist.*
 
 clean:                 ## all outputs; the virtual environment stays (remove .venv/ by hand)
-	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path "./.venv/*" -prune -exec rm -rf {} +

@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from amaranth.build import Attrs, Platform, Resource
+from amaranth.build import Attrs, Resource
+from amaranth.vendor import LatticePlatform
 from amaranth_boards.orangecrab_r0_2 import OrangeCrabR0_2_85FPlatform
 from amaranth_boards.resources import UARTResource
 from amaranth_boards.ulx3s import ULX3S_25F_Platform, ULX3S_85F_Platform
@@ -55,7 +56,7 @@ class Board:
 
     name: str
     title: str
-    platform: type[Platform]
+    platform: type[LatticePlatform]
     clock: Place
     uart: Place
     button: Place
@@ -99,7 +100,7 @@ class Board:
         return tuple(self._pin(port, place) for port, place in places)
 
     @cached_property
-    def _resources(self) -> Platform:
+    def _resources(self) -> LatticePlatform:
         platform = self.platform()
         platform.add_resources(self.extra)
         return platform
@@ -125,7 +126,7 @@ class Board:
         return "\n".join(lines) + "\n"
 
 
-def _ulx3s(platform: type[Platform], *, size: str, mhz: float) -> Board:
+def _ulx3s(platform: type[LatticePlatform], *, size: str, mhz: float) -> Board:
     return Board(
         name=f"ulx3s-{size}f",
         title=f"Radiona ULX3S, {size}F",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -75,6 +76,7 @@ class Build:
     def as_dict(self) -> dict:
         """For build.json."""
         board, config, best = self.board, self.image.config, self.chosen.best
+        hops = best.critical.hops if best.critical is not None else ()
         rates = [found.fmax_mhz for found in self.chosen.routes]
         return {
             "board": board.name,
@@ -117,7 +119,7 @@ class Build:
             ],
             "critical_path": {
                 "text": str(best.critical),
-                "hops": [{"kind": h.kind, "ns": round(h.delay_ns, 3), "at": h.place} for h in best.critical.hops],
+                "hops": [{"kind": h.kind, "ns": round(h.delay_ns, 3), "at": h.place} for h in hops],
                 "slow": [{"ns": ns, "driver": driver, "end": end} for ns, driver, end in best.slow],
             },
             "resources": {
@@ -208,12 +210,14 @@ def _attempt(
         return Attempt(pll=pll, routes=routes)
     routes = []
     for seed in order:
-        routes += route(
-            folder, board=board, seeds=[seed], progress=lambda text, seed=seed: tell(f"seed {seed}: {text}")
-        )
+        routes += route(folder, board=board, seeds=[seed], progress=partial(_of_seed, tell, seed))
         if routes[-1].fmax_mhz >= pll.mhz:
             break
     return Attempt(pll=pll, routes=routes)
+
+
+def _of_seed(tell: Callable[[str], None], seed: int, text: str) -> None:
+    tell(f"seed {seed}: {text}")
 
 
 def _check_room(cells: Cells, board: Board) -> None:

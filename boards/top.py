@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from amaranth.hdl import Cat, ClockDomain, ClockSignal, Const, Instance, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -54,7 +56,7 @@ class BoardTop(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        inverted = {pin.port.partition("[")[0]: [] for pin in self._board.pins}
+        inverted: defaultdict[str, list[bool]] = defaultdict(list)
         for pin in self._board.pins:
             inverted[pin.port.partition("[")[0]].append(pin.inverted)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gen.cycles.predict import predict, useful_macs, utilisation
+from gen.cycles.predict import predict, predict_interval, useful_macs, utilisation
 from gen.demo import digits_model
 from gen.emit.verilog import TOP, emit_core
 from gen.errors import InputError
@@ -140,7 +140,6 @@ def measure(
         stream_exact = all(np.array_equal(a, b) for a, b in zip(results, expected, strict=True))
         speed = round((session.sim.cycle - first) / (time.perf_counter() - began))
     interval = round(steady_interval(left))
-    predicted = predict(image, tokens, stream=True)
     macs = useful_macs(model, tokens)
 
     def entry(mode: str, cycles: int, foreseen: int, exact: bool) -> Measurement:
@@ -158,8 +157,8 @@ def measure(
         )
 
     return [
-        entry("single", timing.single, predicted.single, single_exact),
-        entry("stream", interval, predicted.interval, stream_exact),
+        entry("single", timing.single, predict(image, tokens).single, single_exact),
+        entry("stream", interval, predict_interval(image, tokens), stream_exact),
     ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -100,7 +101,7 @@ def digits_model(count: int | None = None) -> Digits:
         images=images,
         labels=labels,
         rows=integer_inputs(checkpoint, model, images),
-        float_logits=forward(checkpoint, images),
+        float_logits=np.asarray(forward(checkpoint, images)),
     )
 
 
@@ -123,14 +124,16 @@ def run_demo(
             self.start = time.perf_counter()
             self.inner.__enter__()
 
-        def __exit__(self, *reason: object) -> None:
-            self.inner.__exit__(*reason)
+        def __exit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        ) -> None:
+            self.inner.__exit__(kind, error, traceback)
             demo.seconds[self.name] = round(time.perf_counter() - self.start, 2)
 
     with Timed("quantise the checkpoint and compile its program"):
         digits = digits_model(count)
     with Timed("emit Verilog"):
-        verilog = emit_core(digits.image.config, dict(digits.image.memories))
+        verilog = emit_core(digits.image.config, digits.image.memories)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with output_folder(folder, force=True) as work:
             write_design(work, digits.model, digits.image, verilog)

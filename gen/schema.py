@@ -40,6 +40,16 @@ class Pattern:
         return None if re.fullmatch(self.text, value) else f"of the form {self.text}"
 
 
+@dataclass(frozen=True)
+class OneOf:
+    """Rule of an ``Annotated`` string: it is among ``choices``."""
+
+    choices: tuple[str, ...]
+
+    def __call__(self, value: str) -> str | None:
+        return None if value in self.choices else f"one of {', '.join(self.choices)}"
+
+
 Unwrap = Callable[[type, Any], Any]
 
 
@@ -81,7 +91,7 @@ def decode(kind: Any, value: Any, where: str = "", *, unwrap: Unwrap = lambda ki
         if not isinstance(value, list):
             raise need("a list")
         return tuple(inner(arguments[0], item, number) for number, item in enumerate(value))
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise need("an object")
         if (found := value.get("class", kind.__name__)) != kind.__name__:

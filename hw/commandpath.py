@@ -108,7 +108,9 @@ class CommandPath(wiring.Component):
         m.submodules.guard = guard = PassGuard(config)
         m.submodules.pending = pending = PendingLimit()
         counts = SEMAPHORE_INITIAL(config.slots)
-        initial = [counts.get(bit, 0) for bit in range(SEMAPHORES)]
+        initial = [0] * SEMAPHORES
+        for semaphore, count in counts.items():
+            initial[semaphore.value] = count
         signallers, takers = len(SIGNALS.members), len(_ENGINES) + 1
         m.submodules.semaphores = semaphores = SemaphoreBank(initial=initial, signallers=signallers, takers=takers)
         for number, (name, shape) in enumerate(_ENGINES.items()):

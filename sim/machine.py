@@ -35,7 +35,7 @@ Words = npt.NDArray[np.uint64]
 def _fields(struct: type[data.Struct], memory: npt.NDArray[np.uint8]) -> dict[str, IntArray]:
     """Fields of 64-bit Structs, one for each eight bytes of ``memory``."""
     words = np.ascontiguousarray(memory).view(np.uint64).ravel()
-    fields = {}
+    fields: dict[str, IntArray] = {}
     for name, place in fields_of(struct).items():
         # Up against the top bit, then down again: that extends the sign of a signed field.
         top = words << np.uint64(64 - place.width - place.offset)
@@ -52,7 +52,7 @@ class Frame:
     last: list[int] = field(default_factory=list)
     """Indices of the output words that carry tlast."""
     streams: dict[str, list[IntArray]] = field(default_factory=dict)
-    """Beats [beats, lanes] by command, under the names of the core's probes: drain, score, softmax, norm8, norm16."""
+    """Beats [beats, lanes] by command, under the names of the core's probes (drain, score, softmax, norm8, norm16)."""
 
     def add(self, stream: str, beats: IntArray) -> None:
         """Log one command's beats."""
@@ -268,7 +268,8 @@ class Machine:
         c = self.config
         if command.row_scale:
             mult, shift = self._scales[slot][:, :, None]
-            bank = bias = 0
+            bias: IntArray = np.zeros(1, np.int64)
+            bank = bias
         else:
             words = self.memory["CHAN"][self._span("CHAN", command.chan, command.n * c.tile_beats)]
             channels = _fields(loads.ChannelParameters, words)

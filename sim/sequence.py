@@ -146,8 +146,8 @@ def _resolve(
         events = (values["sync"][f"{role}{number}"] for number in (0, 1))
         counting = {event["semaphore"] for event in events if _holds(event["when"], i, j, outer, inner)}
         semaphores[role] = tuple(Semaphore(number) for number in sorted(counting))
-    fields = {name: values[name] for name in fields_of(COMMANDS[kind.engine]) if name not in semaphores}
-    return Command(kind.engine, instruction.address, i, j, semaphores["wait"], semaphores["signal"], fields)
+    fields = {name: values[name] for name in fields_of(COMMANDS[kind.goes_to]) if name not in semaphores}
+    return Command(kind.goes_to, instruction.address, i, j, semaphores["wait"], semaphores["signal"], fields)
 
 
 def walk(program: Sequence[int], config: CoreConfig, tokens: int) -> Iterator[Step]:

@@ -50,7 +50,6 @@ _OPTIONS = ("-O3", "-fno-table", "--inline-mult", "50", "--x-assign", "fast", "-
 _FLAGS = ("-std=gnu++17", "-fPIC", "-O1")  # -O2 takes twice as long and gains nothing
 _WARNINGS = ("-Wno-fatal", "-Wno-WIDTH", "-Wno-UNOPTFLAT", "-Wno-lint", "-Wno-style")  # `lint` is where they count
 _SMALL = 100_000  # bytes of code that runs once: less is not worth a compiler process of its own
-_CAPTURED = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}  # whatever the locale
 _PORT = re.compile(r"^\s*(input|output)\s+(?:signed\s+)?(?:\[(\d+):0\]\s*)?(\w+)\s*;", re.MULTILINE)
 
 
@@ -141,7 +140,7 @@ def lint(verilog: str, *, top: str = "top", control: str = "") -> list[str]:
         sources = _write_sources(Path(folder), verilog, control)
         command = [str(tool.program), "--lint-only", "-Wall", "-Wno-fatal", "--no-timing", "--top-module", top]
         command += ["-Wno-DECLFILENAME", *sources]  # all modules are in one file
-        result = subprocess.run(command, cwd=folder, env=_environment(), check=False, **_CAPTURED)
+        result = _captured(command, folder, _environment())
     return re.findall(r"^%(?:Warning|Error)(?:.*\n?)(?:^ .*\n?)*", result.stderr, re.MULTILINE)
 
 
@@ -291,9 +290,18 @@ def _environment(root: Path | None = None) -> dict[str, str]:
     return {**os.environ, "VERILATOR_ROOT": str(root or verilator().include.parent)}
 
 
+def _captured(
+    command: Sequence[str], cwd: str | Path | None, env: dict[str, str] | None
+) -> subprocess.CompletedProcess[str]:
+    """Run ``command``; what it says is UTF-8, whatever the locale."""
+    return subprocess.run(
+        command, cwd=cwd, env=env, check=False, capture_output=True, encoding="utf-8", errors="replace"
+    )
+
+
 def _run(command: Sequence[str], what: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
     try:
-        result = subprocess.run(command, cwd=cwd, env=env, check=False, **_CAPTURED)
+        result = _captured(command, cwd, env)
     except OSError as error:
         advice = "run 'make setup' again" if what == "Verilator" else "install g++, or set CXX to a C++17 compiler"
         raise no_start(f"{what} ({command[0]})", command[0], error, advice=advice) from None

@@ -66,7 +66,7 @@ class Bare:
 @pytest.mark.parametrize(("kind", "array", "count"), [("patches", "tiny", 500), ("rows", "edge", 300)])
 def test_bare_core(kind, array, count):
     model, image = small(kind, array)
-    core, expected = Bare(FastSim(emit_core(image.config, dict(image.memories)), top=TOP), image), {}
+    core, expected = Bare(FastSim(emit_core(image.config, image.memories), top=TOP), image), {}
     found, inputs = cases(image, model, count, seed=count, kinds=BARE)
     errors = 0
 
@@ -116,7 +116,7 @@ def test_ip_top(kind, tmp_path):
     halves = [loaded & 0xFFFFFFFF, loaded >> 32]
     work.write_text(json.dumps({"cases": [asdict(case) for case in found], "words": words, "model_hash": halves}))
     run_cocotb(
-        emit_core(image.config, dict(image.memories)) + emit_wrapper(image.config, kind, model_hash=loaded),
+        emit_core(image.config, image.memories) + emit_wrapper(image.config, kind, model_hash=loaded),
         f"sim.tb.tb_{kind}",
         top=WRAPPERS[kind].TOP,
         testcase="wrong_things",

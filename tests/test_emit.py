@@ -94,7 +94,7 @@ def test_digits_core_is_emitted_within_a_minute():
     image = compile_model(model, preset("edge"))
     start = time.process_time()
     wall = time.perf_counter()
-    text = emit_core(image.config, dict(image.memories))
+    text = emit_core(image.config, image.memories)
     wall = time.perf_counter() - wall
     print(f"measured: {len(text)} bytes in {wall:.1f} s, {time.process_time() - start:.1f} s of it in Python")
     assert wall < 60

@@ -21,7 +21,7 @@ def test_hosted(tmp_path):
     work, results = tmp_path / "work.npz", tmp_path / "results.npy"
     packets = np.stack([image.input_packet(x) for x in inputs])
     np.savez(work, tokens=5, words=image.output_words(5), packets=packets)
-    core = HostedCore(image.config, dict(image.memories))
+    core = HostedCore(image.config, image.memories)
     run_cocotb(core, "sim.tb.tb_hosted", work=str(work), results=str(results))
     for x, words in zip(inputs, np.load(results), strict=True):
         assert (image.decode_output(words, 5) == forward(model, x)["output"]).all()

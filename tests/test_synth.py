@@ -375,7 +375,7 @@ def test_the_whole_core_with_the_digits_model(tmp_path: Path):
     checkpoint = read_checkpoint(DIGITS / "checkpoint")
     model = quantise(checkpoint, np.load(DIGITS / "calibration.npy"))
     image = compile_model(model, EDGE)
-    found = synthesise(emit_core(EDGE, dict(image.memories)), tmp_path, top=TOP)
+    found = synthesise(emit_core(EDGE, image.memories), tmp_path, top=TOP)
     assert check_mapping(found, EDGE) == [] and not found.unregistered
     assert found.cells.lut4 <= 27_000 and found.cells.multipliers == 155 and found.cells.block_ram == 111
     cells = json.loads(found.path.read_text())["modules"][TOP]["cells"].values()

@@ -39,7 +39,7 @@ def digits():
 @pytest.fixture(scope="module")
 def core(digits):
     image = compile_model(digits[0], preset("edge"))
-    return image, emit_core(image.config, dict(image.memories))
+    return image, emit_core(image.config, image.memories)
 
 
 # What needs no result: these run on a core with nothing inside.
@@ -96,7 +96,7 @@ def small():
     """A small model, compiled, and its core."""
     model = random_model(hidden=8, heads=2, ffn=16, tokens=6, classes=3, pixels=4)
     image = compile_model(model, fitted(model, preset("tiny")))
-    return model, image, emit_core(image.config, dict(image.memories))
+    return model, image, emit_core(image.config, image.memories)
 
 
 @pytest.mark.parametrize("kind", WRAPPERS)

@@ -81,7 +81,7 @@ def command(
     with output_folder(output, force=force, marker=MARKER) as folder:
         with step("compiling the program, emitting Verilog"):
             image = compile_model(model, config)
-            verilog = emit_core(config, dict(image.memories))
+            verilog = emit_core(config, image.memories)
             write_design(folder, model, image, verilog)
         designed = set(folder.rglob("*"))
         try:

@@ -77,7 +77,8 @@ class _Group(click.Group):
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         rows = list(COMMANDS.items())
-        rows += [(name, self.get_command(context, name).get_short_help_str(80)) for name in _found()]
+        found = ((name, self.get_command(context, name)) for name in _found())
+        rows += [(name, command.get_short_help_str(80)) for name, command in found if command is not None]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 

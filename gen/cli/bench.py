@@ -90,7 +90,7 @@ def command(only: tuple[str, ...], pnr: bool, seeds: int, as_json: bool) -> None
 
 def _route(seeds: int) -> Implementation:
     digits = digits_model(2)
-    verilog = emit_core(digits.image.config, dict(digits.image.memories))
+    verilog = emit_core(digits.image.config, digits.image.memories)
     with tempfile.TemporaryDirectory() as folder, step(f"digits core on {_PART}, {seeds} seeds") as tell:
         return implement(
             verilog,

@@ -117,11 +117,12 @@ def fitted(model: QuantModel, config: CoreConfig) -> CoreConfig:
     """
     try:
         config = replace(config, max_tokens=model.max_tokens, max_hidden=max(model.hidden, 1))
-        sizes = {}
+        sizes: dict[str, Any] = {}
         for name, (needed, _) in memory_usage(model, config).items():
             memory = MEMORIES[name]
             unit, step = memory.unit(config), memory.fit_step
-            sizes[memory.capacity] = max(-(-needed // unit // step) * step, step)
+            if memory.capacity is not None:
+                sizes[memory.capacity] = max(-(-needed // unit // step) * step, step)
         return replace(config, **sizes)
     except ValueError as error:
         if isinstance(error, InputError):

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gen.cli.common import Finite, config_option, fitted, json_option, load_config, show, step
-from gen.cycles.predict import predict, useful_macs, utilisation
+from gen.cycles.predict import predict, predict_interval, useful_macs, utilisation
 from gen.errors import InputError
 from gen.fpga.estimate import Candidate, Room, estimate, nearest_smaller, rooms, same_bytes
 from gen.fpga.synth import PARTS, part
@@ -71,7 +71,7 @@ def command(
                 lambda array, done, total: tell(array, done=done, total=total),
             )
         fitting = smaller is not None and smaller.fits
-        result["nearest_smaller"] = asdict(smaller.config) if fitting else None
+        result["nearest_smaller"] = asdict(smaller.config) if smaller is not None and smaller.fits else None
         result["came_nearest"] = None if smaller is None or fitting else {
             "configuration": asdict(smaller.config), "needs": _needs(smaller.rooms)}  # fmt: skip
 
@@ -128,19 +128,19 @@ def _cycles(model: QuantModel, config: CoreConfig, tokens: int | None, mhz: floa
             f"--tokens: {model.name} takes at most {image.max_tokens}, not {tokens}; give fewer, or "
             "quantise with more --max-tokens"
         )
-    predicted = predict(image, tokens, stream=True)
-    macs = useful_macs(model, tokens)
+    predicted = predict(image, tokens)
+    interval, macs = predict_interval(image, tokens), useful_macs(model, tokens)
     return result | {
         "cycles": {
             "tokens": tokens,
             "single": predicted.single,
-            "interval": predicted.interval,
+            "interval": interval,
             "macs": macs,
             "utilisation": utilisation(macs, predicted.single, config),
             "busy": dict(predicted.busy),
             "mhz": mhz,
             "projected_microseconds": predicted.single / mhz,
-            "projected_inputs_per_second": mhz * 1e6 / predicted.interval,
+            "projected_inputs_per_second": mhz * 1e6 / interval,
         }
     }
 

@@ -55,7 +55,7 @@ def command(
         with step("compiling the program"):
             image = compile_model(model, config)
         with step("emitting Verilog"):
-            verilog = emit_core(config, dict(image.memories))
+            verilog = emit_core(config, image.memories)
         with step("writing images and manifest"):
             manifest = write_design(folder, model, image, verilog, wrapper=None if wrapper == "none" else wrapper)
 

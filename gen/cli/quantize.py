@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,11 +13,12 @@ from gen.atomic import check_free
 from gen.cli.app import CheckFailed
 from gen.cli.common import Finite, force_option, json_option, show, step
 from gen.cli.data import load_array
-from gen.model.accuracy import HELD_OUT_OF, MAX_ERROR, assess, held_out
+from gen.model.accuracy import HELD_OUT_OF, MAX_ERROR, Accuracy, assess, held_out
 from gen.model.checkpoint import read_checkpoint, shortened
 from gen.model.family import FAMILIES
 from gen.model.modelfile import save_model
 from gen.model.quantize import quantise
+from sim.qmodel import QuantModel
 
 _FEW = 8  # samples, below which a range or a figure is a rough one
 _SATURATED = 0.001  # share of a tensor's values from which on it is worth a line
@@ -91,8 +93,11 @@ def command(
     if max_tokens is not None:
         source = shortened(source, max_tokens)
     samples, name = source.samples(load_array(calibration), str(calibration)), str(calibration)
-    seen, others = (samples, []) if evaluate is not None else held_out(samples)
-    if evaluate is not None:
+    seen: Sequence = samples
+    others: Sequence = []
+    if evaluate is None:
+        seen, others = held_out(samples)
+    else:
         others, name = source.samples(load_array(evaluate), str(evaluate)), str(evaluate)
     with step(f"quantising {source.name}"):
         model = quantise(source, seen, exp=exp, gelu=gelu)
@@ -102,15 +107,7 @@ def command(
             model = quantise(source, samples, exp=exp, gelu=gelu)
     good = accuracy.error is None or accuracy.error <= max_error / 100
     digest = save_model(model, output) if good else None
-    warnings = []
-    if not others:
-        warnings.append("the one sample calibrated with is all there is to measure with too; give more, or --evaluate")
-    enough = to_measure = f"{_FEW} or more"
-    if evaluate is None:
-        to_measure = f"{HELD_OUT_OF * _FEW} or more to --calibration, or --evaluate"
-    for count, use, what in ((len(samples), "calibrated with", enough), (len(others), "measured with", to_measure)):
-        if others and count < _FEW:
-            warnings.append(f"only {count} {_plural('sample', count)} {use}; give {what}")
+    warnings = _warnings(len(samples), len(others), held=evaluate is None)
     result = {
         "model": str(output) if good else None,
         "name": model.name,
@@ -139,22 +136,14 @@ def command(
     }
 
     def render(console: Console) -> None:
-        console.print(
-            f"{model.name}: {len(model.layers)} layers, {model.hidden} wide, {model.heads} heads, FFN {model.ffn}, "
-            f"up to {model.max_tokens} tokens, {model.norm}-norm"
-        )
-        error = "not defined, all float outputs are equal" if accuracy.error is None else f"{accuracy.error:.2%}"
-        console.print(
-            f"integer against float output, RMS over its deviation: {error} (measured on {accuracy.samples} "
-            f"{_plural('sample', accuracy.samples)} {_source(evaluate is None, bool(others))}; the model is calibrated "
-            f"with {len(samples)})"
-        )
-        console.print(f"values at the ends of their range: {_ends(accuracy.saturated)}")
+        origin = f"{_plural('sample', accuracy.samples)} {_source(evaluate is None, bool(others))}"
+        measured_with = f"measured on {accuracy.samples} {origin}; the model is calibrated with {len(samples)}"
+        _render(console, model, accuracy, measured_with)
         for warning in (*source.notes, *warnings):
             console.print(f"note: {warning}")
         if source.unused:
             console.print(f"not needed and left out: {', '.join(source.unused)}")
-        if good:
+        if digest is not None:
             console.print(f"wrote {output} (sha256 {digest[:16]}...)")
 
     show(result, as_json, render)
@@ -163,6 +152,26 @@ def command(
             f"{source.name}: the error of {accuracy.error:.1%} is above the limit of {max_error:g}% and arises in "
             f"{accuracy.origin}; calibrate on more and typical inputs, mend the checkpoint, or raise --max-error"
         )
+
+
+def _warnings(calibrated: int, measured: int, *, held: bool) -> list[str]:
+    """What is to be said about the numbers of samples; ``held``: those measured with were held out of the same file."""
+    if not measured:
+        return ["the one sample calibrated with is all there is to measure with too; give more, or --evaluate"]
+    enough = f"{_FEW} or more"
+    to_measure = f"{HELD_OUT_OF * _FEW} or more to --calibration, or --evaluate" if held else enough
+    uses = ((calibrated, "calibrated with", enough), (measured, "measured with", to_measure))
+    return [f"only {count} {_plural('sample', count)} {use}; give {what}" for count, use, what in uses if count < _FEW]
+
+
+def _render(console: Console, model: QuantModel, accuracy: Accuracy, measured_with: str) -> None:
+    console.print(
+        f"{model.name}: {len(model.layers)} layers, {model.hidden} wide, {model.heads} heads, FFN {model.ffn}, "
+        f"up to {model.max_tokens} tokens, {model.norm}-norm"
+    )
+    error = "not defined, all float outputs are equal" if accuracy.error is None else f"{accuracy.error:.2%}"
+    console.print(f"integer against float output, RMS over its deviation: {error} ({measured_with})")
+    console.print(f"values at the ends of their range: {_ends(accuracy.saturated)}")
 
 
 def _plural(word: str, count: int) -> str:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -19,10 +19,12 @@ from gen.cli.data import INPUT_HELP, checkpoint_option, output_option, read_inpu
 from gen.emit.manifest import Design, open_design
 from gen.errors import InputError
 from gen.link.device import BAUD, Device
+from gen.link.identity import Measured
 from gen.link.simulated import simulated_board
 from gen.link.transport import MOST_BAUD
 from gen.text import one_line
 from sim.board.terminal import Terminal
+from sim.golden import IntArray
 from sim.reference import forward
 
 
@@ -75,14 +77,12 @@ def command(
     inputs whose results are known, as far as that takes under a second. Exit status 1 if a result differs from the
     golden model (--compare), or if --self-test finds that the model on the board was damaged.
     """
-    if input_path is None and not self_test:
-        raise InputError("run: there is nothing to run; give --input or --self-test")
-    if input_path is None and (output or compare):
-        raise InputError("run: without inputs there are no results for -o or --compare; give --input")
+    if input_path is None:
+        _check_without_input(self_test=self_test, results=output is not None or compare)
     if output:
         check_free(output, force=force)
     design = open_design(folder)
-    inputs = []
+    inputs: Sequence = []
     if input_path is not None:
         inputs = read_inputs(design, input_path, checkpoint, limit=limit, output=output)
 
@@ -91,23 +91,13 @@ def command(
         identity = device.identity
         with step("loading the model") as waiting.tell:
             loaded = device.load(design, progress=_bytes(waiting.tell), force=reload)
-        tested = 0
-        if self_test:
-            with step("testing link and core") as waiting.tell:
-                tested = device.self_test(design)
-        outputs = []
-        if inputs:
-            with step("running") as waiting.tell:
-                outputs = device.run_all(inputs, progress=lambda done, total: waiting.tell(
-                    f"{done}/{total} results", done=done, total=total))  # fmt: skip
-        measured, counters = device.measured if inputs else None, device.counters()
+        tested = _tested(device, design, waiting) if self_test else 0
+        outputs = _run_all(device, inputs, waiting) if len(inputs) else []
+        measured, counters = device.measured if len(inputs) else None, device.counters()
 
     if output:
         write_outputs(output, outputs, force=force)
-    wrong = []
-    if compare:
-        wrong = [n for n, (x, y) in enumerate(zip(inputs, outputs, strict=True))
-                 if (forward(design.model, x)["output"] != y).any()]  # fmt: skip
+    wrong = _disagreeing(design, inputs, outputs) if compare else []
     result = {
         "model": design.model.name,
         "port": port,
@@ -125,49 +115,99 @@ def command(
         "counters": counters,
         "written": [str(output)] if output else [],
     }
+    simulated = ", simulated" if device.simulated else ""
     if measured:
-        kind = f"measured by the board's cycle counter{', simulated' if device.simulated else ''}"
-        result["link"] = {"kind": kind, "results_per_second": measured.link_rate, "cycles": measured.cycles,
-                          "bytes_sent": measured.bytes_sent, "bytes_received": measured.bytes_received,
-                          "repeated_requests": measured.repeated}  # fmt: skip
-        result["core"] = {"kind": kind, "results_per_second": measured.core_rate, "cycles": measured.core_cycles}
+        result |= _rates(measured, f"measured by the board's cycle counter{simulated}")
     if design.image.output.logits and design.image.output.width > 1:
         result["classes"] = [int(np.argmax(y)) for y in outputs]
 
     def render(console: Console) -> None:
-        model = design.model
-        simulated = ", simulated" if device.simulated else ""
-        console.print(
-            f"{port}: {identity.config.array} core, {identity.clock_hz / 1e6:g} MHz{simulated}; "
-            f"model {model.name} {'loaded' if loaded else 'was there already'}"
-        )
-        if device.damage:
-            console.print(f"the model that the board held was damaged, and loaded anew: {device.damage}")
+        _render_board(console, device, design.model.name, port, loaded=loaded)
         if self_test:
             console.print(f"self-test: {tested} values came back as they should")
         show_outputs(console, design, outputs)
         if measured:
-            console.print(
-                f"on the link ({identity.baud / 1e6:g} Mbaud): {measured.link_rate:.4g} results a second, "
-                f"{measured.cycles / len(inputs):.0f} cycles each; measured by the board's cycle counter{simulated}"
-            )
-            console.print(
-                f"on the core: {measured.core_rate:.4g} results a second, {measured.core_cycles / len(inputs):.0f} "
-                f"cycles each; measured likewise, over the cycles with a pass in flight{simulated}"
-            )
-            if measured.repeated:
-                console.print(f"{measured.repeated} requests had to be repeated")
+            _render_rates(console, measured, len(inputs), identity.baud, simulated)
         if compare:
-            verdict = "all equal" if not wrong else f"{len(wrong)} differ"
-            console.print(f"{len(outputs)} results compared with the golden model: {verdict}")
-        for path in result["written"]:
-            console.print(f"wrote {path}")
+            _render_comparison(console, len(outputs), len(wrong))
+        if output:
+            console.print(f"wrote {output}")
 
     show(result, as_json, render)
-    if self_test and device.damage:
-        raise CheckFailed(f"the model that the board held was damaged; it has been loaded anew ({device.damage})")
+    _fail_if(device.damage if self_test else None, wrong)
+
+
+def _check_without_input(*, self_test: bool, results: bool) -> None:
+    if not self_test:
+        raise InputError("run: there is nothing to run; give --input or --self-test")
+    if results:
+        raise InputError("run: without inputs there are no results for -o or --compare; give --input")
+
+
+def _fail_if(damage: str | None, wrong: Sequence[int]) -> None:
+    if damage:
+        raise CheckFailed(f"the model that the board held was damaged; it has been loaded anew ({damage})")
     if wrong:
         raise CheckFailed(f"input {wrong[0]}: the board and the golden model disagree; run --self-test, then --reload")
+
+
+def _tested(device: Device, design: Design, waiting: _Waiting) -> int:
+    with step("testing link and core") as waiting.tell:
+        return device.self_test(design)
+
+
+def _run_all(device: Device, inputs: Sequence, waiting: _Waiting) -> list[IntArray]:
+    with step("running") as waiting.tell:
+        return device.run_all(inputs, progress=lambda done, total: waiting.tell(
+            f"{done}/{total} results", done=done, total=total))  # fmt: skip
+
+
+def _disagreeing(design: Design, inputs: Sequence, outputs: Sequence[IntArray]) -> list[int]:
+    """The inputs whose results are not the golden model's."""
+    pairs = enumerate(zip(inputs, outputs, strict=True))
+    return [n for n, (x, y) in pairs if (forward(design.model, x)["output"] != y).any()]
+
+
+def _rates(measured: Measured, kind: str) -> dict:
+    return {
+        "link": {
+            "kind": kind,
+            "results_per_second": measured.link_rate,
+            "cycles": measured.cycles,
+            "bytes_sent": measured.bytes_sent,
+            "bytes_received": measured.bytes_received,
+            "repeated_requests": measured.repeated,
+        },
+        "core": {"kind": kind, "results_per_second": measured.core_rate, "cycles": measured.core_cycles},
+    }
+
+
+def _render_board(console: Console, device: Device, model: str, port: str, *, loaded: bool) -> None:
+    identity, simulated = device.identity, ", simulated" if device.simulated else ""
+    console.print(
+        f"{port}: {identity.config.array} core, {identity.clock_hz / 1e6:g} MHz{simulated}; "
+        f"model {model} {'loaded' if loaded else 'was there already'}"
+    )
+    if device.damage:
+        console.print(f"the model that the board held was damaged, and loaded anew: {device.damage}")
+
+
+def _render_comparison(console: Console, results: int, wrong: int) -> None:
+    verdict = "all equal" if not wrong else f"{wrong} differ"
+    console.print(f"{results} results compared with the golden model: {verdict}")
+
+
+def _render_rates(console: Console, measured: Measured, inputs: int, baud: int, simulated: str) -> None:
+    console.print(
+        f"on the link ({baud / 1e6:g} Mbaud): {measured.link_rate:.4g} results a second, "
+        f"{measured.cycles / inputs:.0f} cycles each; measured by the board's cycle counter{simulated}"
+    )
+    console.print(
+        f"on the core: {measured.core_rate:.4g} results a second, {measured.core_cycles / inputs:.0f} "
+        f"cycles each; measured likewise, over the cycles with a pass in flight{simulated}"
+    )
+    if measured.repeated:
+        console.print(f"{measured.repeated} requests had to be repeated")
 
 
 class _Waiting:

@@ -13,10 +13,10 @@ from gen.atomic import check_free, output_file, scratch_file
 from gen.cli.app import CheckFailed
 from gen.cli.common import force_option, json_option, show, step
 from gen.cli.data import INPUT_HELP, checkpoint_option, output_option, read_inputs, show_outputs, write_outputs
-from gen.cycles.predict import predict, useful_macs, utilisation
+from gen.cycles.predict import predict, predict_interval, useful_macs, utilisation
 from gen.emit.manifest import open_design
 from gen.simulate.activity import chrome_trace, picture
-from gen.simulate.run import simulate
+from gen.simulate.run import Outcome, simulate
 from sim.fast import Progress
 
 _SHOWN = 8  # differences printed
@@ -71,14 +71,15 @@ def command(
         outcome = simulate(design, inputs, compare=compare, waves=wave_file, progress=watch, building=tell)
 
     model, config = design.model, design.config
-    macs = useful_macs(model, len(inputs[0]))
-    predicted = predict(design.image, len(inputs[0]), stream=outcome.interval_cycles is not None)
+    macs, predicted = useful_macs(model, len(inputs[0])), predict(design.image, len(inputs[0]))
+    predicted_interval = predict_interval(design.image, len(inputs[0])) if outcome.interval_cycles else None
     title = f"{model.name} on {config.array}, {len(inputs[0])} tokens, {outcome.single_cycles} cycles"
-    if timeline:
+    if outcome.timeline is not None and pictures:
         output_file(pictures[0], chrome_trace(outcome.timeline, predicted.operations, title=title), force=force)
         output_file(pictures[1], picture(outcome.timeline, title=title), force=force)
     if output:
         write_outputs(output, outcome.outputs, force=force)
+    written = [str(path) for path in [*pictures, *filter(None, (waves, output))]]
     result = {
         "model": model.name,
         "array": config.array,
@@ -88,11 +89,11 @@ def command(
         "predicted_single_cycles": predicted.single,
         "utilisation": utilisation(macs, outcome.single_cycles, config),
         "interval_cycles": outcome.interval_cycles,
-        "predicted_interval_cycles": predicted.interval,
+        "predicted_interval_cycles": predicted_interval,
         "simulated_cycles": outcome.cycles,
         "compared_tensors": outcome.tensors,
         "differences": [{"input": n, "tensor": name, "what": what} for n, name, what in outcome.differences],
-        "written": [str(path) for path in [*pictures, *filter(None, (waves, output))]],
+        "written": written,
     }
     if design.image.output.logits and design.image.output.width > 1:
         result["classes"] = [int(np.argmax(y)) for y in outcome.outputs]
@@ -106,18 +107,22 @@ def command(
         if outcome.interval_cycles is not None:
             share = utilisation(macs, outcome.interval_cycles, config)
             console.print(
-                f"in a stream: {outcome.interval_cycles:.0f} cycles between results measured, {predicted.interval} "
+                f"in a stream: {outcome.interval_cycles:.0f} cycles between results measured, {predicted_interval} "
                 f"predicted; {share:.1%}"
             )
         if compare:
-            verdict = "all equal" if not outcome.differences else f"{len(outcome.differences)} differ"
-            console.print(f"{outcome.tensors} tensors compared with the golden model: {verdict}")
-            for number, name, what in outcome.differences[:_SHOWN]:
-                console.print(f"  input {number}, {name}: {what}")
-        for path in result["written"]:
+            _render_comparison(console, outcome)
+        for path in written:
             console.print(f"wrote {path}")
 
     show(result, as_json, render)
     if outcome.differences:
         number, name, what = outcome.differences[0]
         raise CheckFailed(f"input {number}, tensor {name}: {what}; the Verilog and the golden model disagree")
+
+
+def _render_comparison(console: Console, outcome: Outcome) -> None:
+    verdict = "all equal" if not outcome.differences else f"{len(outcome.differences)} differ"
+    console.print(f"{outcome.tensors} tensors compared with the golden model: {verdict}")
+    for number, name, what in outcome.differences[:_SHOWN]:
+        console.print(f"  input {number}, {name}: {what}")

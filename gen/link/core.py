@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gen.emit.verilog import model_hash
 from gen.link.connection import Connection
 from gen.link.errors import CoreRefused, CoreStalled, LoadFailed, NotABoard, WrongBoard
-from gen.link.identity import Identity, identify
+from gen.link.identity import identify
 from gen.link.pace import Patience
 from gen.program.image import Image
 from hw.core import BUSY_BITS
@@ -48,7 +48,6 @@ class RemoteCore:
     def __init__(self, link: Connection, *, stall: float):
         self._link, self.name, self._stall, self._clock = link, link.name, stall, link.transport.clock
         self._room = 0  # words that the input buffer takes at least
-        self.identity: Identity | None = None
         self.damage: str | None = None
 
     def open(self) -> None:
@@ -69,7 +68,7 @@ class RemoteCore:
         self._link.write((control.index, control["reset"].mask | control["clear"].mask * clear))
 
     def counters(self) -> dict[str, int]:
-        """FRAMES_DONE, ACTIVE_CYCLES, CYCLES and the BUSY_... of every engine."""
+        """FRAMES_DONE, ACTIVE_CYCLES, CYCLES and the ``BUSY_`` counter of every engine."""
         regs = [reg for reg in REGISTERS if reg.name in _COUNTERS or reg.name.startswith("BUSY_")]
         first, last = regs[0].index, regs[-1].index
         for _ in range(_SAME_READS):  # high, low, high: no carry in between

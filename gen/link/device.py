@@ -129,7 +129,7 @@ class Device:
         self._attempt(self._core.reset)
 
     def counters(self) -> dict[str, int]:
-        """FRAMES_DONE, ACTIVE_CYCLES, CYCLES and the BUSY_... of every engine, since the last run began."""
+        """FRAMES_DONE, ACTIVE_CYCLES, CYCLES and the ``BUSY_`` counter of every engine, since the last run began."""
         return self._attempt(self._core.counters)
 
     def self_test(self, design: Design | None = None, *, progress: Progress | None = None) -> int:
@@ -203,7 +203,7 @@ class Device:
         self.damage = self._core.damage
         count = self._affordable(model) if isinstance(model, Design) else 0
         measured = self.measured
-        while count:
+        while isinstance(model, Design) and count:
             try:
                 self._try(model.self_test, count)
                 break

@@ -21,6 +21,7 @@ from hw.link.protocol import (
     Command,
     Header,
     Status,
+    byte_count,
 )
 
 __all__ = ["Decoder", "Frame", "encode", "pack", "unpack"]
@@ -30,12 +31,12 @@ _STUFFED = {byte: bytes([ESCAPE, byte ^ ESCAPE_XOR]) for byte in (FLAG, ESCAPE)}
 
 def pack(struct: type[data.Struct], **fields: int) -> bytes:
     """``fields`` as the bytes of a layout, the others 0."""
-    return structs.pack(struct, fields).to_bytes(struct.as_shape().size // 8, "little")
+    return structs.pack(struct, fields).to_bytes(byte_count(struct), "little")
 
 
 def unpack(struct: type[data.Struct], raw: bytes) -> dict[str, int]:
     """The fields of a layout's bytes, enumerations as numbers: what comes over a wire may be no member."""
-    size = struct.as_shape().size // 8
+    size = byte_count(struct)
     if len(raw) != size:
         raise ValueError(f"{struct.__name__} must have {size} bytes, not {len(raw)}")
     values = structs.unpack(struct, int.from_bytes(raw, "little"))

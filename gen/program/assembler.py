@@ -201,7 +201,7 @@ def _check_semaphores(instructions: Sequence[Instruction]) -> None:
     own = {Semaphore.INPUT_FREE: "the loader"}, {Semaphore.INPUT_FULL: "the loader"}
     for role, owner in zip(("wait", "signal"), own, strict=True):
         for instruction in instructions:
-            engine = INSTRUCTIONS[_OPCODES[type(instruction)]].engine.name
+            engine = INSTRUCTIONS[_OPCODES[type(instruction)]].goes_to.name
             for semaphore, _ in _events(instruction, role):
                 if owner.setdefault(semaphore, engine) != engine:
                     raise ValueError(
@@ -242,7 +242,7 @@ def assemble(program: Sequence[Instruction | Loop]) -> Assembled:
             raise ValueError(f"Lags in a body must be at most the loop's {item.lag}")
         counts: dict[str, Any] = {"outer": item.outer, "inner": item.inner}
         for name, count in counts.items():
-            if count != ROWS and count < 1:
+            if not isinstance(count, str) and count < 1:
                 raise ValueError(f"Loop count {name} must be positive, not {count}")
         body = sum(len(INSTRUCTIONS[_OPCODES[type(i)]].words) for i in item.body)
         encoded.extend(

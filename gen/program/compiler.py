@@ -26,6 +26,7 @@ from gen.program.image import Image, OutputPort
 from gen.program.layout import ceil_div
 from gen.program.schedule import Update
 from gen.program.support import check_model
+from gen.program.tensors import Tag
 from hw.config import CoreConfig
 from hw.program.isa import LAG_MAX, PENDING_MAX, Destination, Format, Semaphore, When
 from hw.program.loads import Target
@@ -272,7 +273,7 @@ class _Compiler(AttentionSchedule):
             config=self.config,
             max_tokens=self.model.max_tokens,
             memories={target: tuple(y.pools[target.name].words) for target in Target},
-            tags={address: tag for address, tag in assembled.tags.items() if tag is not None},
+            tags={address: tag for address, tag in assembled.tags.items() if isinstance(tag, Tag)},
             input=self.input,
             output=OutputPort(logits=self.logits, beats=ceil_div(width, self.config.drain_columns), width=width),
             result=self.result,

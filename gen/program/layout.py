@@ -32,10 +32,10 @@ def pack_arrays(struct: type, **columns: npt.ArrayLike) -> npt.NDArray[np.uint64
         If a value does not fit its field.
     """
     layout = fields_of(struct)
-    words = None
-    for name, values in columns.items():
+    words: npt.NDArray[np.uint64] | None = None
+    for name, column in columns.items():
         place = layout[name]
-        values = np.asarray(values).astype(np.int64)
+        values = np.asarray(column).astype(np.int64)
         if values.size and not (place.low <= values.min() and values.max() <= place.high):
             raise InputError(
                 f"{struct.__name__}: field {name} holds {place.low}..{place.high}, not {values.min()}..{values.max()}; "
@@ -43,6 +43,8 @@ def pack_arrays(struct: type, **columns: npt.ArrayLike) -> npt.NDArray[np.uint64
             )
         part = (values & ((1 << place.width) - 1)).astype(np.uint64) << np.uint64(place.offset)
         words = part if words is None else words | part
+    if words is None:
+        raise ValueError(f"{struct.__name__}: no field is given")
     return words
 
 
@@ -176,7 +178,7 @@ class Layout:
         padded[: weight.shape[0], : weight.shape[1]] = weight
         tiles = padded.reshape(n, c.cols, k, c.depth).transpose(0, 2, 1, 3).reshape(n * k, -1)
         w = self.pools["W"].place(_to_words(tiles.view(np.uint8)))
-        columns = {"bias": linear.bias, "mult": linear.mult, "shift": linear.shift}
+        columns: dict[str, npt.ArrayLike] = {"bias": linear.bias, "mult": linear.mult, "shift": linear.shift}
         if bank is not None:
             columns["bank"] = bank
         parameters = {}

@@ -129,13 +129,14 @@ def gather(parts: Iterable[Slice], beats: Mapping[str, IntArray], config: CoreCo
         data = np.asarray(beats[p.stream])[p.start : p.start + p.beats].reshape(-1, config.rows).T
         data = data[: p.rows, : p.groups * p.stride].reshape(p.rows, p.groups, p.stride)[:, :, : p.width]
         pieces.setdefault(p.name, []).append((p, data.reshape(p.rows, -1)))
-    tensors = {}
+    tensors: dict[str, IntArray] = {}
     for name, made in pieces.items():
         rows = max(p.row + p.rows for p, _ in made)
         if made[0][0].keys:
-            tensor = np.zeros((max(p.head for p, _ in made) + 1, rows, made[0][0].width), np.int64)
+            heads = max(p.head or 0 for p, _ in made) + 1
+            tensor: IntArray = np.zeros((heads, rows, made[0][0].width), np.int64)
             for p, data in made:
-                tensor[p.head, p.row : p.row + p.rows] = data
+                tensor[p.head or 0, p.row : p.row + p.rows] = data
         else:
             tensor = np.zeros((rows, max(p.column + data.shape[1] for p, data in made)), np.int64)
             for p, data in made:

@@ -110,22 +110,22 @@ class Session:
 
     def stream(self, inputs: Iterable[npt.ArrayLike]) -> tuple[IntArray, npt.NDArray[np.int64]]:
         """Results of inputs of one length sent back to back, and the cycle at which each one's last word left."""
-        inputs = [np.asarray(x) for x in inputs]
-        tokens = len(inputs[0])
+        rows = [np.asarray(x) for x in inputs]
+        tokens = len(rows[0])
         words = self.image.output_words(tokens)
         self.sim.set(run=1, seq_len=tokens)
-        self.sim.push(np.concatenate([self.image.input_packet(x) for x in inputs]))
+        self.sim.push(np.concatenate([self.image.input_packet(x) for x in rows]))
         self.sim.step(4)
         results, cycles = [], []
-        for number in range(len(inputs)):
-            if number == len(inputs) - 1:  # its pass has begun, for the one before has sent its result
+        for number in range(len(rows)):
+            if number == len(rows) - 1:  # its pass has begun, for the one before has sent its result
                 self.sim.set(run=0)
             out = self.sim.collect(words)
             results.append(self.image.decode_output(out.data, tokens))
             cycles.append(int(out.cycle[-1]))
         self._settle()
         for _ in range(self._begun() - self.sim.frames_done):  # begun while `run` was high, and waiting for an input
-            self.sim.push(self.image.input_packet(inputs[-1]))
+            self.sim.push(self.image.input_packet(rows[-1]))
             self.sim.collect(words)
             self._settle()
         return np.stack(results), np.array(cycles)

@@ -52,6 +52,8 @@ def climb_board(
         except LinkError as error:
             rung.differences.append(str(error))
             return rung
+    if measured is None:  # there was no input
+        return rung
     rung.cycles = measured.cycles
     rung.cycles_per_second = round(rung.cycles / (time.monotonic() - start))
     rung.facts |= {"bytes_sent": measured.bytes_sent, "bytes_received": measured.bytes_received}

@@ -61,8 +61,8 @@ class _Trace:
 
     outputs: list[IntArray] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)  # cycle at which each input's work was over
-    busy: tuple = ()
-    frames: tuple = ()
+    busy: tuple[npt.NDArray, ...] = ()
+    frames: tuple[npt.NDArray, ...] = ()
 
 
 def verify(
@@ -95,10 +95,10 @@ def verify(
     """
     tell = building or (lambda text: None)
     ladder = Ladder(inputs=len(inputs), tokens=sorted({len(x) for x in inputs}))
-    source, text = None, ""
+    made: tuple[Netlist, str] | None = None
     if "netlist" in rungs:  # refused or made before anything long is simulated
         source = given_netlist(netlist, design) if netlist else synthesised_netlist(design, tell)
-        text = simulated_netlist(source, cells)
+        made = source, simulated_netlist(source, cells)
     expected = [reference.forward(design.model, x) for x in inputs]
     ladder.rungs.append(
         Rung(
@@ -110,17 +110,14 @@ def verify(
         )
     )
     results = [tensors["output"] for tensors in expected]
-    below = None
-    climbers = {
-        "rtl": lambda: _rtl(design, inputs, results, tell, watch),
-        "netlist": lambda: _netlist(design, inputs, results, below, source, text, tell, watch),
-        "board": lambda: (climb_board(design, inputs, results, tell, watch), None),
-    }
-    for name, climb in climbers.items():
-        if name in rungs and ladder.holds:
-            rung, trace = climb()
-            ladder.rungs.append(rung)
-            below = trace if name == "rtl" else below
+    below: _Trace | None = None
+    if "rtl" in rungs:
+        rung, below = _rtl(design, inputs, results, tell, watch)
+        ladder.rungs.append(rung)
+    if made is not None and ladder.holds:
+        ladder.rungs.append(_netlist(design, inputs, results, below, *made, tell, watch))
+    if "board" in rungs and ladder.holds:
+        ladder.rungs.append(climb_board(design, inputs, results, tell, watch))
     return ladder
 
 
@@ -149,7 +146,7 @@ def _netlist(
     text: str,
     tell: Building,
     watch: Watch | None,
-) -> tuple[Rung, _Trace]:
+) -> Rung:
     count = netlist.cells
     what = (
         f"{count.lut4} LUT4, {count.carry} CCU2C, {count.lut_ram} LUT RAMs, {count.ff} flip-flops, "
@@ -161,7 +158,7 @@ def _netlist(
     if below is not None and rung.holds:
         rung.differences += _compare_cycles(trace, below)
         rung.same_cycles = rung.holds
-    return rung, trace
+    return rung
 
 
 def _run(
@@ -211,9 +208,9 @@ def _run(
 
 def _compare_cycles(trace: _Trace, below: _Trace) -> list[str]:
     """Where a core did something else, or at another time, than the one below."""
-    for number, (found, expected) in enumerate(zip(trace.ends, below.ends, strict=True)):
-        if found != expected:
-            return [f"input {number}: over in cycle {found} instead of {expected}"]
+    for number, (end, before) in enumerate(zip(trace.ends, below.ends, strict=True)):
+        if end != before:
+            return [f"input {number}: over in cycle {end} instead of {before}"]
     for name, found, expected in (("busy", trace.busy, below.busy), ("frames_done", trace.frames, below.frames)):
         same = [np.array_equal(a, b) for a, b in zip(found, expected, strict=True)]
         if not all(same):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: SHL-2.1
 """Pipelined integer square root."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -27,7 +27,9 @@ class ISqrt(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        rest, remainder, root = self.v, Const(0, 0), Const(0, 0)
+        rest: Value = self.v
+        remainder: Value = Const(0, 0)
+        root: Value = Const(0, 0)
         for step in range(self.LATENCY):
             # Before this step: root < 2^step and remainder <= 2 * root, so remainder has step + 1 bits.
             brought = Cat(rest[-2:], remainder)

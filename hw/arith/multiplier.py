@@ -88,14 +88,14 @@ class WideMultiplier(wiring.Component):
         return m
 
     @staticmethod
-    def _fabric_product(m: Module, a: Value, b: Value) -> Signal:
+    def _fabric_product(m: Module, a: Value, b: Value) -> Value:
         """``a * b`` after three cycles, from adders: Yosys would make any ``*`` a DSP block, an unregistered one."""
-        terms = [Mux(bit, b, 0) << i for i, bit in enumerate(a)]
+        terms: list[Value] = [Mux(bit, b, 0) << i for i, bit in enumerate(a)]
         if a.shape().signed:
             terms[-1] = -terms[-1]
         ways = 2 if len(terms) <= 8 else 3  # terms that are added between two registers
         for level in range(3):
-            sums = [sum(terms[i : i + ways]) for i in range(0, len(terms), ways)]
+            sums = [Value.cast(sum(terms[i : i + ways])) for i in range(0, len(terms), ways)]
             terms = [Signal(s.shape(), name=f"sum{level}_{i}", reset_less=True) for i, s in enumerate(sums)]
             m.d.sync += [term.eq(s) for term, s in zip(terms, sums, strict=True)]
         (product,) = terms

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: SHL-2.1
 """Fixed-point reciprocals: leading-zero normalisation, pipelined division, and the softmax's row scale."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -51,7 +51,9 @@ class Normalise(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        value, count, steps = self.x, Const(0, 0), len(self.count)
+        value: Value = self.x
+        count: Value = Const(0, 0)
+        steps = len(self.count)
         for step in reversed(range(steps)):
             bits = self.group << step
             clear = ~value[self.width - bits :].any()
@@ -84,7 +86,9 @@ class Reciprocal(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        divisor, remainder, quotient = self.x, Const(1 << 15, 16), Const(0, 0)
+        divisor: Value = self.x
+        remainder: Value = Const(1 << 15, 16)
+        quotient: Value = Const(0, 0)
         for step in range(self.LATENCY):
             doubled = Cat(Const(0, 1), remainder)
             difference = Signal(18, name=f"difference{step}")  # its top bit: the divisor is the larger

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: SHL-2.1
 """The activation between the two layers of a feed-forward network: a table of bytes, or I-BERT's polynomial GELU."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -103,7 +105,11 @@ class ActivationUnit(wiring.Component):
         self.config, self.init = config, init
         self._is_table = config.gelu == "table"
         geometry = MEMORIES["TABLE"].geometry(config)
-        self._shape = {"depth": geometry.words, "lanes": geometry.lanes, "granularity": geometry.granularity}
+        self._shape: dict[str, Any] = {
+            "depth": geometry.words,
+            "lanes": geometry.lanes,
+            "granularity": geometry.granularity,
+        }
         super().__init__(
             {
                 "value": In(data.ArrayLayout(signed(VALUE_BITS), config.lanes)),

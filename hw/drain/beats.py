@@ -43,7 +43,7 @@ class WriteStrobes(data.Struct):
     value: unsigned(1)
 
 
-def beat_stages(m: Module, control: data.View, cycles: int) -> list[data.View]:
+def beat_stages(m: Module, control: Signal | data.View, cycles: int) -> list[Signal | data.View]:
     """``control`` and, at index n, ``control`` as it was n cycles ago. A reset ends all beats on their way."""
     found = [control]
     for stage in range(cycles):
@@ -158,9 +158,10 @@ class BeatCounter(wiring.Component):
                 m.d.sync += control.out.eq(control.out + context.out_step)
         return m
 
-    def _commands(self, m: Module, taken: Signal) -> data.View:
+    def _commands(self, m: Module, taken: Signal) -> Signal:
         """The oldest of the commands whose first words travel through the array: at most DRAIN_QUEUE, never none."""
-        m.submodules.contexts = contexts = memory.Memory(shape=ArrayCommand, depth=DRAIN_QUEUE, init=[])
+        contexts: memory.Memory = memory.Memory(shape=ArrayCommand, depth=DRAIN_QUEUE, init=[])
+        m.submodules.contexts = contexts
         push, pop = contexts.write_port(), contexts.read_port(domain="comb")
         pushed, popped = Signal(range(DRAIN_QUEUE)), Signal(range(DRAIN_QUEUE))
         head = Signal(ArrayCommand)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: SHL-2.1
 """Third stage of the drain: accumulators to the scale of their destination, by the channel's constants or the row's."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -76,9 +76,10 @@ class RequantiseStage(wiring.Component):
         m.d.comb += self.bank.eq(delay(m, banks, self.LATENCY, name="bank"))
         return m
 
-    def _row_scale(self, m: Module, row: int) -> data.View:
+    def _row_scale(self, m: Module, row: int) -> Value | data.View:
         """Scale of ``row`` in the slot that a beat needs, from a small memory of its own."""
-        m.submodules[f"scale{row}"] = ring = memory.Memory(shape=ROW_SCALE, depth=self.config.slots, init=[])
+        ring: memory.Memory = memory.Memory(shape=ROW_SCALE, depth=self.config.slots, init=[])
+        m.submodules[f"scale{row}"] = ring
         write, read = ring.write_port(), ring.read_port(domain="comb")
         m.d.comb += [
             write.addr.eq(self.scales.slot),

@@ -93,15 +93,15 @@ class RowMaximum(wiring.Component):
             score = Signal(shape, name=f"score{r}", reset_less=True)
             m.d.sync += score.eq(masked[0][r])
             for half in range(2):
-                larger = Signal(name=f"larger{r}_{half}", reset_less=True)
-                m.d.sync += larger.eq(masked[0][r] > running[half])
-                with m.If(takes[half] & (larger | fresh_q)):
+                beats = Signal(name=f"larger{r}_{half}", reset_less=True)
+                m.d.sync += beats.eq(masked[0][r] > running[half])
+                with m.If(takes[half] & (beats | fresh_q)):
                     m.d.sync += running[half].eq(score)
-            halves = [Signal(shape, name=f"half{r}_{half}", reset_less=True) for half in range(2)]
+            later = [Signal(shape, name=f"half{r}_{half}", reset_less=True) for half in range(2)]
             second = Signal(name=f"second{r}")
-            m.d.sync += [h.eq(value) for h, value in zip(halves, running, strict=True)]
+            m.d.sync += [h.eq(value) for h, value in zip(later, running, strict=True)]
             m.d.sync += second.eq(~of_block[0] | (of_block[1] & (running[1] > running[0])))
-            maxima.append(Mux(second, halves[1], halves[0]) ^ offset)
+            maxima.append(Mux(second, later[1], later[0]) ^ offset)
 
         ring = Array([Signal(self.row_max.shape(), name=f"slot{s}", reset_less=True) for s in range(self.config.slots)])
         stored, stored_slot = delay(m, finished, 2, name="stored", reset=True), delay(m, finished_slot, 2, name="slot")

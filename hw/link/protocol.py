@@ -18,12 +18,12 @@ HELLO.
 The core is reset by a WRITE of CONTROL.reset, which also empties both streams' buffers, long before its answer comes.
 """
 
-from amaranth.hdl import unsigned
+from amaranth.hdl import Shape, unsigned
 from amaranth.lib import data, enum
 
 __all__ = [
     "CRC_BYTES", "ESCAPE", "ESCAPE_XOR", "FLAG", "HEADER_BYTES", "MAX_PAYLOAD", "VERSION",
-    "Command", "Header", "Hello", "Pull", "Pushed", "Read", "Status", "WordWrite",
+    "Command", "Header", "Hello", "Pull", "Pushed", "Read", "Status", "WordWrite", "byte_count",
 ]  # fmt: skip
 
 VERSION = 1
@@ -107,4 +107,9 @@ class Pull(data.Struct):
     words: unsigned(16)  # at most; more than fit in a payload are as many as fit
 
 
-HEADER_BYTES = data.Layout.cast(Header).size // 8
+def byte_count(struct: type[data.Struct]) -> int:
+    """Bytes of a header or payload."""
+    return Shape.cast(data.Layout.cast(struct)).width // 8
+
+
+HEADER_BYTES = byte_count(Header)

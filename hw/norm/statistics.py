@@ -37,8 +37,9 @@ def _row_latency(widths: NormWidths) -> int:
 class NormStatistics(wiring.Component):
     """Reciprocal standard deviations of a block's rows from their sums: ``golden.norm_statistics``.
 
-    ``V = N * S2 - S1^2 + eps`` for all rows at once, a bit of N, |S1| and eps a cycle (Horner's rule); then row after
-    row, one a cycle, ``V << 2z`` with z leading zero pairs, ``R = reciprocal(isqrt(top 32 bits))`` and ``e`` from z.
+    ``V = N * S2 - S1^2 + eps`` for all rows at once, a bit of N, ``|S1|`` and eps per cycle (Horner's rule); then row
+    after row, one per cycle, ``V << 2z`` with z leading zero pairs, ``R = reciprocal(isqrt(top 32 bits))`` and ``e``
+    from z.
 
     Parameters
     ----------

@@ -75,7 +75,8 @@ class Fetcher(wiring.Component):
             entry = delayed
 
         # A ring without a level: credits keep it from overflow, as one of its words stands in the register behind it.
-        m.submodules.words = words = memory.Memory(shape=self.layout, depth=_AHEAD, init=[])
+        words: memory.Memory = memory.Memory(shape=self.layout, depth=_AHEAD, init=[])
+        m.submodules.words = words
         push, pop = words.write_port(), words.read_port(domain="comb")
         pushed, popped = Signal(range(_AHEAD)), Signal(range(_AHEAD))
         valid, taken = Signal(), Signal()

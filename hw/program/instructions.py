@@ -277,6 +277,19 @@ class Instruction:
         skip = {"opcode", "sync", "reserved", *self.operands}
         return {n: i for i, s in enumerate(self.words) for n in fields_of(s) if n not in skip}
 
+    @property
+    def goes_to(self) -> Engine:
+        """The engine, of an instruction that has one.
+
+        Raises
+        ------
+        ValueError
+            If it has none.
+        """
+        if self.engine is None:
+            raise ValueError(f"{self.opcode.name} goes to no engine")
+        return self.engine
+
     def struct_of(self, name: str) -> type[data.Struct]:
         """The word that a field is in."""
         return next(struct for struct in self.words if name in fields_of(struct))
@@ -288,8 +301,9 @@ class Instruction:
 
 def _operands(*names: str) -> tuple[type[data.Struct], ...]:
     """Words that hold an operand and nothing else."""
+    metaclass: Any = type(data.Struct)
     return tuple(
-        type(data.Struct)(
+        metaclass(
             f"{name.capitalize()}Operand",
             (data.Struct,),
             {"__annotations__": {name: Operand}, "__doc__": "", "__module__": __name__},
@@ -344,7 +358,8 @@ def lacks(kind: Instruction, values: Mapping[str, Any]) -> str | None:
         fields = {name: values[name] for name in fields_of(struct) if name in values}
         for lacking in _lacking(struct, fields, ""):
             return lacking
-    for role, semaphores in zip(("wait", "signal"), SEMAPHORES_OF.get(kind.engine, ()), strict=False):
+    counted = SEMAPHORES_OF[kind.engine] if kind.engine in SEMAPHORES_OF else ()
+    for role, semaphores in zip(("wait", "signal"), counted, strict=False):
         for number in (0, 1):
             event = values["sync"][f"{role}{number}"]
             if event["when"] != When.NEVER and event["semaphore"] not in semaphores:

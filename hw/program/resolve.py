@@ -79,8 +79,8 @@ class Resolver(wiring.Component):
         m.d.comb += word.eq(delay(m, self.i.as_value(), Multiplier.LATENCY + 1, name="word", reset=True))
         base = Signal(Operand)
         m.d.comb += base.eq(word.word)
-        top = delay(m, top, Multiplier.LATENCY + 1, name="top")
+        top_later = delay(m, top, Multiplier.LATENCY + 1, name="top")
         address = Signal(self._address_bits, reset_less=True)
-        m.d.sync += [address.eq(Cat(base.base[:_LOW_BITS], top) + moved), self.o.eq(word)]
+        m.d.sync += [address.eq(Cat(base.base[:_LOW_BITS], top_later) + moved), self.o.eq(word)]
         m.d.comb += self.address.eq(address)
         return m

@@ -55,11 +55,12 @@ class ScoreIndex(wiring.Component):
         m = Module()
         m.submodules.product = product = WideMultiplier(a=SCORE_BITS, b=16, high_dsp=False)
         m.d.comb += [product.a.eq(self.d), product.b.eq(self.mult)]
-        amount = Signal(6, reset_less=True)
-        m.d.sync += amount.eq(self.shift - 1)
-        amount = delay(m, amount, WideMultiplier.LATENCY - 1, name="amount")
+        one_less = Signal(6, name="amount", reset_less=True)
+        m.d.sync += one_less.eq(self.shift - 1)
+        amount: Value = delay(m, one_less, WideMultiplier.LATENCY - 1, name="amount")
 
-        value, over = product.p, Const(0, 1)
+        value: Value = product.p
+        over: Value = Const(0, 1)
         for low in (4, 2, 0):
             choices = Array(value >> (step << low) for step in range(4))
             shifted = Signal(len(value), name=f"shifted{low}")

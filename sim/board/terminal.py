@@ -81,7 +81,8 @@ class Terminal:
         board, backlog = self.board, b""
         while True:
             resting = board.quiet > _REST and not backlog
-            ready, _, _ = select.select([self._master, self._wake, self._users], [], [], _REST_S if resting else 0)
+            watched: list[int | Users] = [self._master, self._wake, self._users]
+            ready, _, _ = select.select(watched, [], [], _REST_S if resting else 0)
             if self._wake in ready:
                 return
             if self._reset.is_set():

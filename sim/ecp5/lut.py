@@ -54,7 +54,7 @@ def _tree(table: int, count: int) -> tuple[int, _Tree]:
     full = (1 << (1 << count)) - 1
     if table in (0, full):
         return 0, _ONE if table else _ZERO
-    best: tuple[int, _Tree] | None = None
+    forms: list[tuple[int, _Tree]] = []
     for number in range(count):
         low, high = (_cofactor(table, count, number, value) for value in (False, True))
         below = (1 << (1 << (count - 1))) - 1
@@ -86,9 +86,8 @@ def _tree(table: int, count: int) -> tuple[int, _Tree]:
                 _join("^", rest(low), _join("&", (0, v), change)),
                 _join("^", rest(high), _join("&", (1, ("~", v)), change)),
             )
-        if best is None or found < best:
-            best = found
-    return best
+        forms.append(found)
+    return min(forms)
 
 
 def _join(operator: str, a: tuple[int, _Tree], b: tuple[int, _Tree]) -> tuple[int, _Tree]:

@@ -100,7 +100,8 @@ class _Writer:
                 case "$scopeinfo":
                     pass
                 case "LUT4":
-                    yield f"  assign {one['Z']} = {expression(parameters['INIT'], [one[pin] for pin in 'ABCD'])};"
+                    function = expression(_bits(parameters, "INIT"), [one[pin] for pin in "ABCD"])
+                    yield f"  assign {one['Z']} = {function};"
                 case "PFUMX":
                     yield f"  assign {one['Z']} = {expression(_SELECT, [one['BLUT'], one['ALUT'], one['C0']])};"
                 case "L6MUX21":
@@ -198,6 +199,14 @@ def _require(pins: Mapping, pin: str, value: str, otherwise: str) -> None:
 def _value(text: str) -> int | str:
     """A parameter: bits, undefined ones as 0, or a text, to which Yosys adds a space if it looks like bits."""
     return int(text.replace("x", "0"), 2) if text and not text.strip("01x") else text.rstrip(" ")
+
+
+def _bits(parameters: Mapping[str, int | str], name: str) -> int:
+    """A parameter that must be bits."""
+    value = parameters[name]
+    if isinstance(value, str):
+        raise NetlistError(f"{name} must be bits, not {value!r}")
+    return value
 
 
 def _literal(value: int | str) -> str:

@@ -252,7 +252,7 @@ class FastSim(Native):
         split = np.unpackbits(raw, axis=1, count=count * bits, bitorder="little").reshape(-1, count, bits)
         weights = np.left_shift(np.int64(1), np.arange(bits))
         weights[-1] *= -1 if signed else 1
-        return split @ weights
+        return np.matmul(split, weights, dtype=np.int64)
 
     # ----- inner workings -----
 

@@ -18,6 +18,7 @@ class Top(Host):
 
     async def receive(self, count: int) -> list[int]:
         """Words of the output stream, to the last of a result."""
+        raise NotImplementedError
 
     async def forget(self) -> None:
         """Drop what has not been taken, or not been looked at: the core is reset."""

@@ -74,7 +74,7 @@ class Expected:
     slot: int = 0  # of the score ring
     data: list[int] = field(default_factory=list)  # scores, bytes or int16
     out: list[int] = field(default_factory=list)
-    lane: list[int] = field(default_factory=list)
+    lane: list[int | None] = field(default_factory=list)
     maxima: int = 0
 
 
@@ -136,13 +136,13 @@ class Model:
             self._scores(expected, acc)
         else:
             if destination in (Destination.ACT, Destination.RES):
-                expected.out = command["out"] + beat
+                out = command["out"] + beat
                 expected.lane = [None] * len(beat)
             else:
                 group = self.depth if destination == Destination.KEY else self.cols
-                expected.out = command["out"] + channel // group * command["out_step"]
+                out = command["out"] + channel // group * command["out_step"]
                 expected.lane = (channel % group // self.columns).tolist()
-            expected.out = (expected.out % ADDRESSES).tolist()
+            expected.out = (out % ADDRESSES).tolist()
             expected.data = self._requantised(command, acc, beat)
         self.prob_slot = (self.prob_slot + prob) % self.slots
         return expected
@@ -229,7 +229,7 @@ class Bench:
         self.scores: dict[int, tuple] = {}
         self.writes: dict[int, tuple] = {}
         self.dones: set[int] = set()
-        self.signals = defaultdict(int), defaultdict(int)
+        self.signals: tuple[defaultdict, defaultdict] = defaultdict(int), defaultdict(int)
         self.maxima: dict[int, tuple[int, int]] = {}
         self.reads: list[int] = []
         self.accepted: list[int] = []

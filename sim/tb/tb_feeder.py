@@ -59,7 +59,7 @@ async def _run(dut, *, count: int, stall: float):
     commands = [_command() for _ in range(count)]
     expected, contexts, tiles, slot = [], [], [], 0
     for c in commands:
-        prob = c["a_source"] == ASource.PROB
+        prob = c["a_source"] == ASource.PROB.value
         contexts.append(_bits(c | {"a": slot}))
         a = slot * ring_words if prob else c["a"]
         slot = (slot + prob) % slots
@@ -68,7 +68,7 @@ async def _run(dut, *, count: int, stall: float):
             for k in range(c["k"]):
                 tag = {"valid": 1, "first": k == 0, "last": k == c["k"] - 1}
                 tag |= {"first_tile": t == 0, "last_tile": t == c["n"] - 1}
-                tag |= {"prob": prob, "kv": c["b_source"] == BSource.KV, "a_unsigned": c["a_unsigned"]}
+                tag |= {"prob": prob, "kv": c["b_source"] == BSource.KV.value, "a_unsigned": c["a_unsigned"]}
                 b = c["b"] + t * c["b_n"] + k * c["b_k"]
                 expected.append((tag, (a + k) & TOP, b & TOP))
     await start(dut, limit=100_000)
@@ -108,8 +108,8 @@ def _command(**fields) -> dict:
     command |= {
         "result": random.choice(list(isa.Format)).value,
         "destination": random.choice(list(isa.Destination)).value,
-        "a_source": random.choice(list(ASource)),
-        "b_source": random.choice(list(BSource)),
+        "a_source": random.choice(list(ASource)).value,
+        "b_source": random.choice(list(BSource)).value,
         "n": random.choice([1, 1, 2, random.randint(1, 6)]),
         "k": random.choice([1, 2, max(1, beats - 1), beats, beats + 1, random.randint(1, 12)]),
         "a": random.choice([random.getrandbits(ADDRESS_BITS), TOP]),

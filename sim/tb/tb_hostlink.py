@@ -74,17 +74,23 @@ class Host:
             await Timer(bit_ps(), "ps")
         return None
 
+    async def expect(self) -> tuple[int, int, int, bytes]:
+        """The next answer, which must come."""
+        answer = await self.answer()
+        assert answer is not None, "no answer"
+        return answer
+
     async def ask(self, command: Command, payload: bytes = b"") -> tuple[Status, bytes]:
         self.sequence = (self.sequence + 1) & 0xFF
         await self.send(frame(self.sequence, command.value, payload))
-        sequence, code, status, data = await self.answer()
+        sequence, code, status, data = await self.expect()
         assert (sequence, code) == (self.sequence, command.value)
         return Status(status), data
 
     async def hello(self) -> bytes:
         await self.send(frame(0, Command.HELLO.value))
         self.sequence = 0
-        sequence, code, status, data = await self.answer()
+        sequence, code, status, data = await self.expect()
         assert (sequence, code, status) == (0, Command.HELLO.value, 0)
         return data
 
@@ -107,7 +113,8 @@ async def begin(dut, *, stall: float) -> tuple:
     dut.rx.value = 1
     await start(dut, limit=4_000_000)
     dut.rx.value = 1
-    values, writes = {n: random.getrandbits(32) for n in range(256)}, []
+    values = {n: random.getrandbits(32) for n in range(256)}
+    writes: list[tuple[int, int]] = []
     cocotb.start_soon(registers(dut, values, writes))
     host, source, sink = Host(dut), StreamSource(dut, "i", stall=stall), StreamSink(dut, "o", stall=stall)
     await tick(dut, 10)

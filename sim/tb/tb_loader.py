@@ -156,7 +156,8 @@ async def no_input_without_a_region(dut):
             await tick(dut)
             for number, port in enumerate((dut.errors, dut.take, dut.signal)):
                 seen[number] |= int(port.value)
-        return tuple(seen)
+        errors, take, signal = seen
+        return errors, take, signal
 
     input_error = 1 << list(LOAD_ERRORS).index("input")
     source.send([_header(Target.REGION, 0, 0, 1), 0, *packet])

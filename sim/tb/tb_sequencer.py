@@ -23,7 +23,7 @@ ENGINES = {
     Opcode.NORM: ("norm", ("src", "act", "res", "norm")),
     Opcode.STORE: ("store", ("src",)),
 }
-COMMAND = {opcode: COMMANDS[INSTRUCTIONS[opcode].engine] for opcode in ENGINES}
+COMMAND = {opcode: COMMANDS[INSTRUCTIONS[opcode].goes_to] for opcode in ENGINES}
 WORDS = {Opcode.ARRAY: 7, Opcode.SOFTMAX: 2, Opcode.NORM: 6, Opcode.STORE: 3}
 UNBUILT = {name for struct, names in NO_HARDWARE.items() if not hasattr(struct, names[0]) for name in names}
 EVENTS = ("wait0", "wait1", "signal0", "signal1")
@@ -63,12 +63,12 @@ def _encode(program: list) -> list[int]:
     for item in program:
         if isinstance(item, Loop):
             body = _encode(item.body)
-            counts = {}
+            turns: dict[str, int] = {}
             for name, count in (("outer", item.outer), ("inner", item.inner)):
                 # A run-time count leaves its literal open.
-                counts |= {name: random.getrandbits(12) if count is None else count, f"{name}_rows": count is None}
+                turns |= {name: random.getrandbits(12) if count is None else count, f"{name}_rows": count is None}
             words += [
-                _bits(instructions.Loop, {"opcode": Opcode.LOOP, "lag": item.lag, "body": len(body)} | counts),
+                _bits(instructions.Loop, {"opcode": Opcode.LOOP, "lag": item.lag, "body": len(body)} | turns),
                 *body,
             ]
         else:
@@ -166,7 +166,7 @@ def _random_loop(room: int) -> Loop:
     counts = [random.choice([None, 1, 2, 3, random.randint(1, 9)]) for _ in range(2)]
     if budget > 10:  # long bodies get few turns
         counts[random.randrange(2)] = random.choice([1, 2])
-    loop = Loop(*counts, random.choice([0, 0, 1, 2, isa.LAG_MAX]), [])
+    loop = Loop(counts[0], counts[1], random.choice([0, 0, 1, 2, isa.LAG_MAX]), [])
     while True:
         instruction = _random_instruction()
         if WORDS[instruction.opcode] > budget:
@@ -209,8 +209,9 @@ class Bench:
     """The device with its program memory."""
 
     def __init__(self, dut, *stalls: float):
-        self.dut, self.program = dut, []
-        self.sinks = {}
+        self.dut = dut
+        self.program: list[int] = []
+        self.sinks: dict[Opcode, StreamSink] = {}
         for code, stall in zip(ENGINES, stalls or [0.0] * len(ENGINES), strict=True):
             self.attach(code, stall)
         cocotb.start_soon(self._memory())

@@ -212,7 +212,7 @@ class _Top(Host):
             self._waiting.pop(0)
 
     async def receive(self, count: int) -> list[int]:
-        words = []
+        words: list[int] = []
         while len(words) < count:
             await self._drain()
             status = await get(self, "STREAM_STATUS")
