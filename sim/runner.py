@@ -38,7 +38,8 @@ effect after it. A testbench that hangs fails after ``start(dut, limit=...)`` cy
 after the other on the same device: memories keep their contents.
 
 The seed is a fixed function of the test module and parameters; ``RTLFORMER_SEED=n pytest ...`` chooses another one. A
-failure names it, and keeps the log in ``build/cocotb/``.
+failure names it, and keeps the log in ``build/cocotb/``. With ``RTLFORMER_WAVES=1`` a failure also leaves the waves of
+all signals there, ``waves.fst`` (for GTKWave or Surfer), and names the file.
 """
 
 import json
@@ -92,13 +93,14 @@ def run_cocotb(
     """
     __tracebackhide__ = True
     verilog = design if isinstance(design, str) else to_verilog(design, name=top)
-    program = build_cocotb(verilog, top=top)
+    waves = os.environ.get("RTLFORMER_WAVES", "0") not in ("", "0")
+    program = build_cocotb(verilog, top=top, waves=waves)
     encoded = json.dumps(params, sort_keys=True)
     seed = int(os.environ.get("RTLFORMER_SEED") or zlib.crc32(f"{test_module} {encoded}".encode()))
     root = verilate.build_root() / "cocotb"
     root.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{test_module.rpartition('.')[2]}-", dir=root))
-    log, results = folder / "log.txt", folder / "results.xml"
+    log, results, wave = folder / "log.txt", folder / "results.xml", folder / "waves.fst"
     inputs = [port.name for port in verilate.ports(verilog, top) if port.is_input]
     env = _environment(top, test_module, seed, results)
     env |= {"RTLFORMER_PARAMETERS": encoded, "RTLFORMER_INPUTS": " ".join(inputs)}
@@ -106,7 +108,7 @@ def run_cocotb(
         env["COCOTB_TEST_FILTER"] = rf"\.{re.escape(testcase)}$"
     try:
         with log.open("w") as output:
-            command = [str(program)]
+            command = [str(program), *(["--trace", "--trace-file", str(wave)] if waves else [])]
             status = subprocess.run(
                 command, cwd=folder, env=env, stdout=output, stderr=subprocess.STDOUT, timeout=timeout, check=False
             ).returncode
@@ -117,14 +119,18 @@ def run_cocotb(
         problem = f"did not end within {timeout:g} s"
     if problem:
         tail = log.read_text(errors="replace")[-6000:]
-        raise AssertionError(f"{test_module} {encoded} seed {seed}: {problem}\nlog: {log}\n{tail}")
+        shown = f"waves: {wave}\n" if wave.exists() else ""
+        raise AssertionError(f"{test_module} {encoded} seed {seed}: {problem}\nlog: {log}\n{shown}{tail}")
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()
 
 
-def build_cocotb(verilog: str, *, top: str = "top") -> Path:
-    """The simulator of ``verilog`` with cocotb in it; only the top module's ports are visible to testbenches."""
+def build_cocotb(verilog: str, *, top: str = "top", waves: bool = False) -> Path:
+    """The simulator of ``verilog`` with cocotb in it; only the top module's ports are visible to testbenches.
+
+    ``waves``: it can write the waves of every signal.
+    """
     libs = cocotb_tools.config.libs_dir
     harness = (cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp").read_text(encoding="utf-8")
     # Making every signal public, as cocotb's own runner does, costs twice the run time.
@@ -135,6 +141,7 @@ def build_cocotb(verilog: str, *, top: str = "top") -> Path:
         harness=harness,
         control="".join(public),
         options=["--vpi", "--timescale", "1ns/1ps"],
+        waves=waves,
         link=[f"-L{libs}", f"-Wl,-rpath,{libs}", "-lcocotbvpi_verilator"],
     )
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +17,17 @@ from hw.program.loads import Target
 from hw.verilog import to_verilog
 from hw.wrappers import WRAPPERS
 
-__all__ = ["DESIGNS", "emit"]
+__all__ = ["DESIGNS", "UNNAMED", "emit"]
+
+UNNAMED = re.compile(r"\\\$(?:signal|like|memory|signature|port|pin)\b[^ ]*")
+"""Amaranth's names for what it finds no name for."""
 
 TINY = preset("tiny")
 # Both kernels of each kind, a drain of several columns, one row, one column.
 CORES = {
     "tiny": TINY,
     "small": preset("small"),
+    "edge": preset("edge"),
     "decode": preset("decode"),
     "other": CoreConfig(
         rows=2, cols=4, depth=4, drain_columns=2, exp="ibert", gelu="ibert", max_tokens=12, max_hidden=32

@@ -24,6 +24,7 @@ from hw.config import preset
 from sim.board.line import DirectLine
 from sim.reference import forward
 from tests.built_folder import write_build
+from tests.emission import UNNAMED
 
 BAUD = 3_000_000
 
@@ -34,6 +35,7 @@ def design(folder: Path, board: Board, inverted: bool = False) -> Design:
     image, pll = compile_model(model, preset("tiny")), fastest(board.clock_hz, 24_000_000)
     write_design(folder, model, image)
     top = emit_top(image.config, board=board, pll=pll, baud=BAUD, model_hash=model_hash(image.memories))
+    assert not UNNAMED.findall(top)
     pins = [
         {"port": pin.port, "site": pin.site, "inverted": pin.inverted ^ (inverted and pin.port == "button")}
         for pin in board.pins

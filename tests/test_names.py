@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,9 +17,8 @@ from amaranth.lib.memory import Memory
 
 from hw.names import names_from_source
 from tests.commandline import ROOT
-from tests.emission import DESIGNS, emit
+from tests.emission import DESIGNS, UNNAMED, emit
 
-UNNAMED = re.compile(r"\\\$(?:signal|like|memory|signature|port|pin)\b[^ ]*")  # Amaranth's, where it finds no name
 QUICK = ("tiny", "wishbone", "board")
 
 
