@@ -7,13 +7,16 @@ How to write one: see :mod:`sim.runner`.
 import json
 import os
 import random
+from enum import Enum
 
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, Timer
 
-__all__ = ["CLOCK_NS", "parameters", "rng", "start", "tick"]
+from hw.program.instructions import NO_HARDWARE
+
+__all__ = ["CLOCK_NS", "built", "parameters", "rng", "start", "tick"]
 
 CLOCK_NS = 10
 """Clock period of every testbench."""
@@ -54,3 +57,8 @@ async def start(dut, *, limit: int = 1_000_000) -> None:
 async def _fail_after(cycles: int) -> None:
     await Timer(cycles * CLOCK_NS, "ns")
     raise AssertionError(f"the testbench has not ended after {cycles} cycles")
+
+
+def built(kind: type[Enum]) -> list:
+    """The members of an enumeration that have hardware."""
+    return [member for member in kind if member.name not in NO_HARDWARE.get(kind, ())]

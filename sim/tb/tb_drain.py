@@ -20,7 +20,7 @@ from hw.program import isa, loads
 from hw.program.commands import ArrayCommand
 from hw.program.isa import SEMAPHORES, ASource, BSource, Destination, Format
 from sim import golden
-from sim.tb import parameters, rng, start, tick
+from sim.tb import built, parameters, rng, start, tick
 from sim.tb.streams import StreamSource, pack, unpack
 
 ADDRESSES = 1 << isa.ADDRESS_BITS
@@ -184,8 +184,8 @@ class Model:
     def random_command(self, **chosen) -> dict:
         """Any format to any destination that takes it, all addresses anywhere."""
         address, small = random.randrange(EXTREME), random.randrange(1000)
-        result = chosen.get("result", random.choice(list(Format)))
-        a_source = random.choice(list(ASource))
+        result = chosen.get("result", random.choice(built(Format)))
+        a_source = random.choice(built(ASource))
         k = random.choice([1, 1, 2, max(1, self.beats - 1), self.beats, self.beats + 1, random.randint(1, 9)])
         n = random.choice([1, 1, 2, 3, random.randint(1, 8)])
         if result == Format.SCORE:
@@ -197,7 +197,7 @@ class Model:
             "pending": random.choice([0, 1, 2, 3, 4, 5, 6, 6, 6, 6]),
             "a_source": a_source,
             "a_unsigned": random.getrandbits(1),
-            "b_source": random.choice(list(BSource)),
+            "b_source": random.choice(built(BSource)),
             "result": result,
             "destination": Destination.RES if result == Format.INT16 else destination,
             "row_scale": a_source == ASource.PROB and result != Format.SCORE and random.getrandbits(1),

@@ -11,7 +11,7 @@ from hw.array.feeder import FeedTag
 from hw.program import isa
 from hw.program.commands import ArrayCommand
 from hw.program.isa import ADDRESS_BITS, ASource, BSource
-from sim.tb import parameters, start, tick
+from sim.tb import built, parameters, start, tick
 from sim.tb.streams import StreamSource
 
 TOP = (1 << ADDRESS_BITS) - 1
@@ -106,10 +106,10 @@ def _command(**fields) -> dict:
     for name, field in ArrayCommand.as_shape():
         command[name] = random.getrandbits(field.width)
     command |= {
-        "result": random.choice(list(isa.Format)).value,
-        "destination": random.choice(list(isa.Destination)).value,
-        "a_source": random.choice(list(ASource)).value,
-        "b_source": random.choice(list(BSource)).value,
+        "result": random.choice(built(isa.Format)).value,
+        "destination": random.choice(built(isa.Destination)).value,
+        "a_source": random.choice(built(ASource)).value,
+        "b_source": random.choice(built(BSource)).value,
         "n": random.choice([1, 1, 2, random.randint(1, 6)]),
         "k": random.choice([1, 2, max(1, beats - 1), beats, beats + 1, random.randint(1, 12)]),
         "a": random.choice([random.getrandbits(ADDRESS_BITS), TOP]),
