@@ -241,13 +241,13 @@ class NormEngine(wiring.Component):
         return m
 
     @staticmethod
-    def _writes(m: Module, earlier: NormCommand, coming: NormCommand, *, name: str) -> Signal:
+    def _writes(m: Module, earlier: Signal, coming: Signal, *, name: str) -> Signal:
         """Whether ``earlier`` writes what ``coming`` reads, as it was a cycle ago."""
         flag = Signal(name=name)
         m.d.sync += flag.eq(earlier.out16 & (earlier.res == coming.src))
         return flag
 
-    def _start(self, m: Module, writer: ResultWriter, start: Value, command: NormCommand, emitting: list) -> None:
+    def _start(self, m: Module, writer: ResultWriter, start: Value, command: Signal, emitting: list) -> None:
         """Where results go, and their parameters come from: those of the 16-bit form follow those of the 8-bit form."""
         m.d.comb += [writer.start.eq(start), writer.act.eq(command.act), writer.res.eq(command.res)]
         with m.If(start):
