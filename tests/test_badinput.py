@@ -333,7 +333,7 @@ RESEALED = [
     (lambda f: f.update(another=0), ("'another' does not follow",)),
     (lambda f: f["configuration"].update(rows=1), ("its configuration is not that of core.v",)),
     (lambda f: f.update(wrapper={"kind": "axi"}), ("names no registers.md",)),
-    (lambda f: f.update(format=3), ("is of format 3, this version reads 2",)),
+    (lambda f: f.update(format=2), ("is of format 2, this version reads 3",)),
 ]
 
 
