@@ -6,7 +6,7 @@ import numpy as np
 
 from hw.host.registers import register
 from sim.tb import parameters, rng, start, tick
-from sim.tb.tb_control import Bus, until_idle
+from sim.tb.controlled import Bus, until_idle
 
 STATUS, CONTROL = register("STATUS"), register("CONTROL")
 
