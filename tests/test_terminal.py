@@ -89,3 +89,17 @@ def test_a_next_user_keeps_what_it_reads(terminal):
     assert terminal.board.drops == 1
     assert os.read(user, 10) == b"late"
     os.close(user)
+
+
+def test_what_the_last_user_asked_is_not_the_next_one_s(terminal):
+    """It came, asked and went while the board was busy, and the next one is there: its questions are dropped."""
+    user = opened(terminal.path)
+    os.write(user, b"asked")
+    os.close(user)
+    user = opened(terminal.path)
+    terminal.board.turn()
+    assert terminal.board.sent == b""
+    os.write(user, b"mine")
+    terminal.board.turn()
+    assert terminal.board.sent == b"mine"
+    os.close(user)

@@ -90,7 +90,7 @@ class Terminal:
                 board.reset()
             asked = self._take() if self._master in ready else b""
             if self._users.have_all_gone():
-                backlog = b""
+                asked = backlog = b""  # who is there by now asks again
                 board.drop()
                 if not self._users.now:  # from a next user, who may be reading already, nothing is taken away
                     termios.tcflush(self._slave, termios.TCIFLUSH)  # answers that nobody has read

@@ -10,7 +10,7 @@ from hw import structs
 from hw.drain.beats import BeatControl, WriteStrobes
 from hw.memory import READ_LATENCY
 from hw.program.isa import Destination, Format
-from sim.tb import parameters, rng, start, tick
+from sim.tb import built, parameters, rng, start, tick
 from sim.tb.streams import pack, unpack
 
 
@@ -23,7 +23,7 @@ async def bytes_in_their_places(dut):
     await start(dut, limit=100_000)
     for _ in range(1500):
         beat = rng().integers(-128, 128, (columns, rows))
-        destination, valid = random.choice(list(Destination)), random.random() < 0.8
+        destination, valid = random.choice(built(Destination)), random.random() < 0.8
         if destination == Destination.KEY:
             lane, out = random.randrange(depth // columns), random.randrange(words * cols // rows)
             word, sub = divmod(out, cols // rows)
