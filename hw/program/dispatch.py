@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -175,25 +175,24 @@ class Dispatcher(wiring.Component):
         word, ends = self.word, self.word.ends
         sync, held = Signal(SoftmaxHeader, name="sync_here"), Signal(SoftmaxHeader, name="sync_held")
         m.d.comb += [sync.eq(word.word), held.eq(header_word)]
-        holds = Signal(1 << Shape.cast(When).width)  # bit `when` of this iteration
-        m.d.comb += holds.eq(
-            Cat(
-                1,
-                ends.outer_first & ends.inner_first,
-                ends.outer_last & ends.inner_last,
-                ends.inner_first,
-                ends.inner_last,
-                ends.outer_first,
-                ends.outer_last,
-            )
-        )
+        in_iteration = {
+            When.ALWAYS: Const(1),
+            When.FIRST: ends.outer_first & ends.inner_first,
+            When.LAST: ends.outer_last & ends.inner_last,
+            When.INNER_FIRST: ends.inner_first,
+            When.INNER_LAST: ends.inner_last,
+            When.OUTER_FIRST: ends.outer_first,
+            When.OUTER_LAST: ends.outer_last,
+            When.NEVER: Const(0),
+        }
+        holds = Array(in_iteration[when] for when in sorted(When, key=lambda when: when.value))
         masks = []
         for role in ("wait", "signal"):
             chosen = []
             for name in (f"{role}0", f"{role}1"):
                 counts = Signal(name=f"{name}_counts")
                 with m.If(word.valid & (word.index == 0)):
-                    m.d.sync += counts.eq(holds.bit_select(sync.sync[name].when.as_value(), 1))
+                    m.d.sync += counts.eq(holds[sync.sync[name].when.as_value()])
                 chosen.append(Mux(counts, 1 << held.sync[name].semaphore, 0))
             mask = Signal(SEMAPHORES, name=f"{role}s")
             m.d.comb += mask.eq(chosen[0] | chosen[1])
