@@ -48,7 +48,7 @@ class TransformerCore(wiring.Component):
     -----
     run : start a pass of the program when the previous has ended; a pass waits for its input. Held high, the next pass
         starts by itself: pulse it where lengths vary
-    seq_len : tokens of the inputs, best from two cycles before ``run`` on; see :class:`hw.io.passes.PassGuard`
+    seq_len : tokens of the inputs, best from some cycles before ``run`` on; see :class:`hw.io.passes.PassGuard`
     s_axis_*, m_axis_* : 64-bit AXI4-Streams
     busy : see BUSY_BITS
     frames_done : results that have left, modulo 2^32

@@ -9,6 +9,7 @@ from gen.emit.verilog import TOP
 from gen.program.image import Image
 from hw.core import BUSY_BITS, ERRORS
 from hw.host.registers import REGISTERS, STREAM_REGISTERS, Register, facts, reset_value
+from hw.io.passes import PassGuard
 from hw.memories import LOADABLE
 from hw.program import loads
 from hw.structs import fields_of
@@ -21,7 +22,8 @@ _PORTS = {
     "clk": "clock; everything happens at its rising edge",
     "rst": "reset, synchronous, active high; memories keep their contents",
     "run": "start a pass of the program when the previous one has ended; a pass waits for its input",
-    "seq_len": "tokens of the inputs; a new length counts two cycles later, once nothing is in flight",
+    "seq_len": f"tokens of the inputs; a new length counts {PassGuard.LENGTH_LATENCY} cycles later, "
+    "once nothing is in flight",
     "s_axis_tdata": "input stream (AXI4-Stream): load packets",
     "s_axis_tvalid": "input stream: a word is offered",
     "s_axis_tready": "input stream: the word is taken",

@@ -13,13 +13,13 @@ import numpy.typing as npt
 from gen.program.image import Image
 from gen.program.tensors import STREAMS
 from hw.core import BUSY_BITS
+from hw.io.passes import PassGuard
 from sim.fast import FastSim, Progress
 from sim.golden import IntArray
 
 __all__ = ["Session", "Timing"]
 
 _WORKING = sum(1 << BUSY_BITS.index(name) for name in ("feeder", "drain", "softmax", "norm"))
-_LENGTH_CYCLES = 3  # until a new length is in its registers, and a pass may begin at once
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Session:
         self.sim.set(run=0, seq_len=tokens)
         self.sim.load(self.image.input_packet(x))
         self.sim.step(16)  # the packet's last word has been written
-        start = self.sim.cycle + _LENGTH_CYCLES
+        start = self.sim.cycle + PassGuard.LENGTH_LATENCY
         self._start()
         result = self._finish(tokens)
         cycles, values = (series.astype(np.int64) for series in self.sim.timeline())
@@ -152,7 +152,7 @@ class Session:
 
     def _start(self) -> None:
         """Pulse ``run``: one pass, whatever its length."""
-        self.sim.step(_LENGTH_CYCLES)
+        self.sim.step(PassGuard.LENGTH_LATENCY)
         self.sim.set(run=1)
         self.sim.step(1)
         self.sim.set(run=0)

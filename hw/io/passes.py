@@ -19,9 +19,9 @@ class PassGuard(wiring.Component):
     """Begins passes, all of those in flight with the same, legal, length.
 
     Legal is 1 to the longest sequence of the resident program. If nothing is in flight, a legal ``seq_len`` becomes the
-    length of the passes to come three cycles later; a request that comes sooner waits. A pass that is asked for with an
-    illegal length, or while others are in flight with another one, is refused; where ``run`` stays high, it begins as
-    soon as it may.
+    length of the passes to come LENGTH_LATENCY cycles later; a request that comes sooner waits. A pass that is asked
+    for with an illegal length, or while others are in flight with another one, is refused; where ``run`` stays high, it
+    begins as soon as it may.
 
     Parameters
     ----------
@@ -38,6 +38,9 @@ class PassGuard(wiring.Component):
     lengths : of the passes in flight: constant while there are any
     refused : a pass was asked for and cannot begin for its length
     """
+
+    LENGTH_LATENCY = 3
+    """Cycles from a new ``seq_len`` until a pass of that length may begin, if nothing is in flight."""
 
     def __init__(self, config: CoreConfig):
         self._config = config

@@ -5,6 +5,7 @@ import random
 
 import cocotb
 
+from hw.io.passes import PassGuard
 from sim.tb import parameters, start, tick
 
 
@@ -73,6 +74,19 @@ async def one_request_one_answer(dut):
             await core.cycle(run=0, seq_len=seq_len)
         assert (core.begun - before[0], core.refused - before[1]) == ((1, 0) if legal else (0, 1)), seq_len
         await core.rest(seq_len)
+
+
+@cocotb.test()
+async def a_new_length_counts_after_its_latency(dut):
+    """``run`` high from the cycle of the change on: the pass begins neither sooner nor later."""
+    core = await begin(dut)
+    for length in (1, core.limit, 2, core.limit - 1):
+        before, cycles = core.begun, 0
+        while core.begun == before:
+            await core.cycle(run=1, seq_len=length)
+            cycles += 1
+        assert cycles == 1 + PassGuard.LENGTH_LATENCY
+        await core.rest(length)
 
 
 @cocotb.test()
